@@ -1,0 +1,20 @@
+"""Batch normalization: a reference implementation beside the book that derives it.
+
+``import bn`` loads NumPy and nothing else. The parts:
+
+``bn.reference``
+    Algorithm 1 and 2 of the paper, forward and backward, in NumPy.
+``bn.layers``
+    The other layers that a small network needs, in NumPy.
+``bn.data``
+    MNIST and CIFAR-10, complete and verified.
+``bn.experiments``
+    The paper's experiments, and the records that they leave.
+``bn.style``
+    One plotting style.
+
+Paper: Ioffe & Szegedy, "Batch Normalization: Accelerating Deep Network Training by
+Reducing Internal Covariate Shift", 2015, arXiv:1502.03167.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,110 @@
+"""What the arguments of batch normalization must be, and what is said when they are not."""
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.floating]
+DType = np.dtype[Any]
+
+#: The type in which each type of input is computed. Half precision has too few bits for a sum.
+COMPUTE_DTYPE: dict[str, DType] = {
+    "float16": np.dtype(np.float32),
+    "bfloat16": np.dtype(np.float32),  # the type of the ml_dtypes package
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
+
+
+def as_input(name: str, value: ArrayLike) -> Array:
+    """Return `value` as an array of floating-point numbers with at least two axes.
+
+    Raises
+    ------
+    TypeError
+        If its type is not float16, bfloat16, float32 or float64.
+    ValueError
+        If it has fewer than two axes.
+    """
+    array = np.asarray(value)
+    if array.dtype.name not in COMPUTE_DTYPE:
+        raise TypeError(
+            f"{name} has dtype {array.dtype}, expected one of {', '.join(COMPUTE_DTYPE)}; "
+            f"convert it, for example with {name}.astype(np.float32)"
+        )
+    if array.ndim < 2:
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected at least two axes, such as "
+            f"(batch, channels); for one feature use {name}[:, None]"
+        )
+    return array
+
+
+def as_axis(axis: int, shape: tuple[int, ...]) -> int:
+    """Return the channel axis as a number from 0 to ``len(shape) - 1``."""
+    if not isinstance(axis, Integral) or isinstance(axis, bool):
+        raise TypeError(f"axis is {axis!r}, expected one integer: the axis of the channels")
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(
+            f"axis is {axis}, expected a value from {-len(shape)} to {len(shape) - 1} "
+            f"for x of shape {shape}"
+        )
+    return int(axis) % len(shape)
+
+
+def as_channels(
+    name: str, value: ArrayLike | None, default: float, channels: int, dtype: DType
+) -> Array:
+    """Return one value per channel, shape ``(channels,)``; `default` everywhere for None."""
+    if value is None:
+        return np.full(channels, default, dtype)
+    array = np.asarray(value)
+    if array.dtype.kind in "iu":
+        array = array.astype(dtype)
+    elif array.dtype.name not in COMPUTE_DTYPE:
+        raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers")
+    if array.shape != (channels,):
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected ({channels},): one value per channel of x"
+        )
+    return array.astype(dtype, copy=False)
+
+
+def check_eps(eps: float) -> None:
+    """Raise unless `eps` is a finite number of at least 0."""
+    if not isinstance(eps, Real) or isinstance(eps, bool):
+        raise TypeError(f"eps is {eps!r}, expected a number such as 1e-5")
+    if not math.isfinite(eps) or eps < 0:
+        raise ValueError(f"eps is {eps}, expected a finite number that is 0 or more")
+
+
+def check_batch(shape: tuple[int, ...], channels: int) -> None:
+    """Raise unless there are at least two values per channel to take statistics of."""
+    count = math.prod(shape) // max(channels, 1)
+    if count < 2:
+        raise ValueError(
+            f"x has shape {shape}, {count} value per channel; training needs at least 2, because "
+            "one value has no variance. Use a larger batch, or inference with known statistics"
+        )
+
+
+def check_upstream(dy: Array, shape: tuple[int, ...]) -> None:
+    """Raise unless the gradient `dy` has the shape of the output it belongs to."""
+    if dy.shape != shape:
+        raise ValueError(f"dy has shape {dy.shape}, expected {shape}: the shape of y")
+
+
+def check_variance(var: Array, eps: float, *, name: str) -> None:
+    """Raise where ``1 / sqrt(var + eps)`` would not be a number although `var` is one."""
+    if np.any(var < 0):
+        channel = int(np.argmax(var < 0))
+        raise ValueError(f"{name} is {var[channel]} in channel {channel}, expected 0 or more")
+    if eps == 0 and np.any(var == 0):
+        channel = int(np.argmax(var == 0))
+        raise ValueError(
+            f"eps is 0 and {name} is 0 in channel {channel}: dividing by zero. "
+            "Use eps > 0, or leave the constant channel out"
+        )

@@ -1,0 +1,147 @@
+"""A batch-normalization layer that only keeps the books: the mathematics is in `algorithm`."""
+
+from numbers import Real
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bn.reference.algorithm import (
+    BatchNormCache,
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+    batch_norm_inference_backward,
+)
+from bn.reference.checks import Array, check_eps
+
+
+class BatchNorm:
+    """Batch normalization with learned scale and shift, and running statistics.
+
+    Parameters
+    ----------
+    num_features : int
+        C, the number of channels.
+    eps : float
+        Added to the variance. The paper does not state its value; 1e-5 is PyTorch's.
+    momentum : float or None
+        The weight of the NEW value in the running statistics, from 0 to 1 (PyTorch's
+        convention; Keras and Flax give the weight of the old value, which is 1 minus this).
+        None keeps the plain average of all batches.
+    affine : bool
+        Whether there are gamma and beta. Without them `gamma` and `beta` are None.
+    unbiased : bool
+        Which variance of a mini-batch enters the running one. True: m/(m-1)·var, as in the
+        paper's Algorithm 2 and PyTorch. False: the biased var, as in Keras, Flax and ONNX.
+    axis : int
+        The axis of the channels.
+
+    Attributes
+    ----------
+    training : bool
+        True: normalize with the mini-batch's statistics and update the running ones.
+        False: normalize with the running statistics.
+    gamma, beta, dgamma, dbeta : array, shape (C,)
+        Parameters and, after :meth:`backward`, their gradients.
+    running_mean, running_var : float64 array, shape (C,)
+        Start at 0 and 1.
+    num_batches : int
+        How many batches the running statistics have seen.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        unbiased: bool = True,
+        axis: int = 1,
+    ) -> None:
+        if num_features < 1:
+            raise ValueError(f"num_features is {num_features}, expected at least 1 channel")
+        if momentum is not None and not (isinstance(momentum, Real) and 0 <= momentum <= 1):
+            raise ValueError(f"momentum is {momentum!r}, expected a weight from 0 to 1, or None")
+        check_eps(eps)
+        self.num_features = num_features
+        self.eps, self.axis = eps, axis
+        self.momentum, self.unbiased = momentum, unbiased
+        self.training = True
+        self.gamma: Array | None = np.ones(num_features) if affine else None
+        self.beta: Array | None = np.zeros(num_features) if affine else None
+        self.dgamma: Array | None = np.zeros(num_features) if affine else None
+        self.dbeta: Array | None = np.zeros(num_features) if affine else None
+        self.running_mean: Array = np.zeros(num_features)
+        self.running_var: Array = np.ones(num_features)
+        self.num_batches = 0
+        self.cache: BatchNormCache | None = None  # of the last training forward
+        self._inference_input: Array | None = None
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Return y for a batch; in training, update the running statistics too.
+
+        Raises
+        ------
+        ValueError
+            As :func:`~bn.reference.batch_norm_forward` does, and in training when the batch
+            holds NaN or infinity: the running statistics are then left as they were.
+        """
+        self.cache = self._inference_input = None
+        if not self.training:
+            y = batch_norm_inference(
+                x, self.running_mean, self.running_var, self.gamma, self.beta,
+                eps=self.eps, axis=self.axis,
+            )  # fmt: skip
+            self._inference_input = np.asarray(x)
+            return y
+        y, cache = batch_norm_forward(x, self.gamma, self.beta, eps=self.eps, axis=self.axis)
+        if cache.mean.shape != (self.num_features,):
+            raise ValueError(
+                f"x has {cache.mean.size} channels on axis {self.axis}, "
+                f"expected num_features = {self.num_features}"
+            )
+        self._update(cache, m=y.size // self.num_features)
+        self.cache = cache
+        return y
+
+    def _update(self, cache: BatchNormCache, m: int) -> None:
+        """Move the running statistics towards those of a mini-batch with m values a channel."""
+        finite = np.isfinite(cache.mean) & np.isfinite(cache.var)
+        if not finite.all():
+            raise ValueError(
+                f"x holds NaN or infinity in channel {int(np.argmin(finite))}; one such "
+                "batch would spoil the running statistics for ever, so they were not updated"
+            )
+        self.num_batches += 1
+        weight = 1 / self.num_batches if self.momentum is None else self.momentum
+        var = cache.var * m / (m - 1) if self.unbiased else cache.var
+        self.running_mean = self.running_mean + weight * (cache.mean - self.running_mean)
+        self.running_var = self.running_var + weight * (var - self.running_var)
+
+    def backward(self, dy: ArrayLike) -> Array:
+        """Return dx for the last forward pass; keep `dgamma` and `dbeta` if affine."""
+        if self.cache is not None:
+            dx, dgamma, dbeta = batch_norm_backward(dy, self.cache)
+        elif self._inference_input is not None:
+            dx, dgamma, dbeta = batch_norm_inference_backward(
+                dy, self._inference_input, self.running_mean, self.running_var, self.gamma,
+                eps=self.eps, axis=self.axis,
+            )  # fmt: skip
+        else:
+            raise RuntimeError("backward was called before a successful forward")
+        if self.gamma is not None:
+            self.dgamma, self.dbeta = dgamma, dbeta
+        return dx
+
+    def parameters(self) -> dict[str, Array]:
+        """Return gamma and beta by name; nothing without affine."""
+        if self.gamma is None or self.beta is None:
+            return {}
+        return {"gamma": self.gamma, "beta": self.beta}
+
+    def gradients(self) -> dict[str, Array]:
+        """Return dgamma and dbeta under the names of :meth:`parameters`."""
+        if self.dgamma is None or self.dbeta is None:
+            return {}
+        return {"gamma": self.dgamma, "beta": self.dbeta}

@@ -1,0 +1,59 @@
+"""Mean and variance that stay right when the mean is large.
+
+Three ways to a variance, worst first, for float32 values of mean 1e6 and variance 1:
+
+* E[x²] − E[x]²: two numbers near 1e12 are subtracted, float32 keeps 7 digits, nothing is left.
+* Two passes, mean((x − mean(x))²): the mean itself is rounded, to steps of 0.06 near 1e6.
+* Shifted, as here: subtract a pivot first. Any sample of the channel will do. Numbers that are
+  near each other subtract without a rounding error (Sterbenz's lemma), so what remains is
+  data with a small mean, on which two passes are accurate.
+"""
+
+import numpy as np
+
+from bn.reference.checks import Array
+
+
+def moments(x: Array, axis: int) -> tuple[Array, Array, Array]:
+    """Return the centred values, the mean and the biased variance of each channel.
+
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape
+    axis : int
+        The axis of the channels, from 0 to ``x.ndim - 1``. There are C channels.
+
+    Returns
+    -------
+    centred : array, the shape and type of `x`
+        ``x - mean``, taken before the mean is rounded to a number near x.
+    mean, var : float64 arrays, shape (C,)
+        Statistics are few, so they are kept in float64 whatever the type of `x`.
+
+    Raises
+    ------
+    OverflowError
+        If `x` is finite but its variance does not fit in float64. NaN and infinity
+        in `x` are passed through to the statistics of their channel.
+    """
+    others = tuple(a for a in range(x.ndim) if a != axis)
+    shape = tuple(x.shape[axis] if a == axis else 1 for a in range(x.ndim))  # broadcasts against x
+
+    with np.errstate(invalid="ignore", over="ignore"):  # told apart below
+        first = tuple(slice(None) if a == axis else slice(0, 1) for a in range(x.ndim))
+        pivot = x[first]  # shape (1, C, 1, ..): one sample of each channel
+        shifted = x - pivot
+        # Sums are accumulated in float64: row after row in float32 they would drift.
+        offset = shifted.mean(axis=others, dtype=np.float64)  # (C,)
+        centred = shifted - offset.reshape(shape).astype(x.dtype)
+        mean = pivot.reshape(-1).astype(np.float64) + offset
+        # Squares in float64: those of float32 numbers above 1e19 would not fit in float32.
+        var = np.square(centred, dtype=np.float64).mean(axis=others)
+
+    if not np.isfinite(var).all() and np.isfinite(x).all():
+        channel = int(np.argmax(~np.isfinite(var)))
+        raise OverflowError(
+            f"the variance of channel {channel} of x does not fit in float64 "
+            f"(largest |x| is {np.abs(x).max():.3g}); scale x down"
+        )
+    return centred, mean, var

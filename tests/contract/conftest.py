@@ -1,0 +1,125 @@
+"""The interface of the contract suite, and the implementations that it runs on.
+
+To put another implementation under the contract, write an adapter with these members and add
+it to IMPLEMENTATIONS. Arrays are NumPy's on both sides of the interface.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+
+from bn import reference
+
+
+@dataclass
+class Step:
+    """One training step of the bare function."""
+
+    y: np.ndarray
+    mean: np.ndarray
+    var: np.ndarray
+    dx: np.ndarray
+    dgamma: np.ndarray
+    dbeta: np.ndarray
+
+
+class LayerUnderTest(Protocol):
+    training: bool
+
+    def forward(self, x: np.ndarray) -> np.ndarray: ...
+    def backward(self, dy: np.ndarray) -> np.ndarray: ...
+    @property
+    def running_mean(self) -> np.ndarray: ...
+    @property
+    def running_var(self) -> np.ndarray: ...
+    @property
+    def num_batches(self) -> int: ...
+
+
+class Implementation(Protocol):
+    name: str
+    dtypes: tuple[str, ...]
+    errors: tuple[type[Exception], ...]  # what it raises for bad arguments
+
+    def step(
+        self, x: np.ndarray, dy: np.ndarray, gamma: Any = None, beta: Any = None, **options: Any
+    ) -> Step: ...
+
+    def inference(
+        self,
+        x: np.ndarray,
+        mean: Any,
+        var: Any,
+        gamma: Any = None,
+        beta: Any = None,
+        **options: Any,
+    ) -> np.ndarray: ...
+
+    def layer(self, num_features: int, **options: Any) -> LayerUnderTest: ...
+
+
+class Reference:
+    name = "reference"
+    dtypes = ("float16", "float32", "float64")
+    errors = (ValueError, TypeError)
+
+    def step(self, x, dy, gamma=None, beta=None, **options):
+        y, cache = reference.batch_norm_forward(x, gamma, beta, **options)
+        return Step(y, cache.mean, cache.var, *reference.batch_norm_backward(dy, cache))
+
+    def inference(self, x, mean, var, gamma=None, beta=None, **options):
+        return reference.batch_norm_inference(x, mean, var, gamma, beta, **options)
+
+    def layer(self, num_features, **options):
+        return reference.BatchNorm(num_features, **options)
+
+
+IMPLEMENTATIONS = [Reference()]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, ids=lambda implementation: implementation.name)
+def bn(request: pytest.FixtureRequest) -> Implementation:
+    return request.param
+
+
+class Truth:
+    """Batch norm by the textbook, in extended precision where the platform has it."""
+
+    def step(self, x, dy, gamma=None, beta=None, *, eps=1e-5, axis=1) -> Step:
+        wide = np.longdouble
+        others = tuple(a for a in range(x.ndim) if a != axis % x.ndim)
+        shape = [-1 if a == axis % x.ndim else 1 for a in range(x.ndim)]
+        channels = x.shape[axis]
+        x, dy = x.astype(wide), dy.astype(wide)
+        gamma = (np.ones(channels) if gamma is None else gamma).astype(wide).reshape(shape)
+        beta = (np.zeros(channels) if beta is None else beta).astype(wide).reshape(shape)
+        mean = x.mean(axis=others, keepdims=True)
+        var = ((x - mean) ** 2).mean(axis=others, keepdims=True)
+        m = x.size // channels
+        std = np.sqrt(var + wide(eps))
+        x_hat = (x - mean) / std
+        # The Jacobian of the paper's equations, as a sum over all pairs of values of a channel:
+        # d x_hat_i / d x_j = (delta_ij - 1/m - x_hat_i x_hat_j / m) / std
+        dx_hat = dy * gamma
+        flat = np.moveaxis(x_hat, axis, 0).reshape(channels, m)
+        upstream = np.moveaxis(dx_hat, axis, 0).reshape(channels, m)
+        dx = np.empty_like(flat)
+        for c in range(channels):
+            jacobian = np.eye(m) - wide(1) / m - np.outer(flat[c], flat[c]) / m
+            dx[c] = jacobian.T @ upstream[c] / std.reshape(-1)[c]
+        moved = np.moveaxis(x, axis, 0).shape
+        return Step(
+            y=gamma * x_hat + beta,
+            mean=mean.reshape(-1),
+            var=var.reshape(-1),
+            dx=np.moveaxis(dx.reshape(moved), 0, axis),
+            dgamma=(dy * x_hat).sum(axis=others),
+            dbeta=dy.sum(axis=others),
+        )
+
+
+@pytest.fixture
+def truth() -> Truth:
+    return Truth()

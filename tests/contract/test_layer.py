@@ -1,0 +1,87 @@
+"""What every batch-norm layer must keep in its books."""
+
+import numpy as np
+import pytest
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_running_statistics_give_momentum_to_the_new_value(bn, rng, unbiased):
+    layer = bn.layer(3, momentum=0.25, unbiased=unbiased)
+    x = 5 + 3 * rng.standard_normal((8, 3))
+    layer.forward(x)
+    var = x.var(axis=0, ddof=1 if unbiased else 0)
+    np.testing.assert_allclose(layer.running_mean, 0.25 * x.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(layer.running_var, 0.75 + 0.25 * var, rtol=1e-12)
+    assert layer.num_batches == 1
+
+
+def test_no_momentum_means_the_plain_average(bn, rng):
+    layer = bn.layer(2, momentum=None)
+    batches = [rng.standard_normal((5, 2)) + i for i in range(4)]
+    for x in batches:
+        layer.forward(x)
+    np.testing.assert_allclose(layer.running_mean, np.mean(batches, axis=(0, 1)), rtol=1e-12)
+    expected = np.mean([x.var(axis=0, ddof=1) for x in batches], axis=0)
+    np.testing.assert_allclose(layer.running_var, expected, rtol=1e-12)
+    assert layer.num_batches == 4
+
+
+def test_inference_uses_the_running_statistics_and_leaves_them(bn, rng):
+    layer = bn.layer(3, eps=0.1)
+    layer.forward(2 + rng.standard_normal((10, 3)))
+    mean, var = layer.running_mean.copy(), layer.running_var.copy()
+    layer.training = False
+    x, dy = rng.standard_normal((1, 3)), rng.standard_normal((1, 3))
+    expected = (x - mean) / np.sqrt(var + 0.1)
+    np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-12)
+    np.testing.assert_allclose(layer.backward(dy), dy / np.sqrt(var + 0.1), rtol=1e-12)
+    np.testing.assert_array_equal(layer.running_mean, mean)
+    np.testing.assert_array_equal(layer.running_var, var)
+    assert layer.num_batches == 1
+
+
+def test_training_matches_the_function(bn, rng):
+    x, dy = rng.standard_normal((6, 3, 2)), rng.standard_normal((6, 3, 2))
+    layer = bn.layer(3)
+    step = bn.step(x, dy)
+    np.testing.assert_allclose(layer.forward(x), step.y, rtol=1e-12)
+    np.testing.assert_allclose(layer.backward(dy), step.dx, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_does_not_poison_the_running_statistics(bn, rng, bad):
+    layer = bn.layer(3)
+    x = rng.standard_normal((5, 3))
+    layer.forward(x)
+    mean, var = layer.running_mean.copy(), layer.running_var.copy()
+    x[2, 1] = bad
+    with pytest.raises(bn.errors, match="channel 1"):
+        layer.forward(x)
+    np.testing.assert_array_equal(layer.running_mean, mean)
+    np.testing.assert_array_equal(layer.running_var, var)
+    assert layer.num_batches == 1
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_wrong_number_of_channels_leaves_the_statistics(bn, rng, affine):
+    layer = bn.layer(3, affine=affine)
+    with pytest.raises(bn.errors, match="expected"):
+        layer.forward(rng.standard_normal((5, 4)))
+    assert layer.num_batches == 0
+    np.testing.assert_array_equal(layer.running_mean, 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"momentum": -0.1},
+        {"momentum": 1.5},
+        {"momentum": "0.9"},
+        {"eps": -1.0},
+        {"num_features": 0},
+    ],
+)
+def test_bad_options(bn, options):
+    num_features = options.pop("num_features", 3)
+    with pytest.raises(bn.errors, match=next(iter(options), "num_features")):
+        bn.layer(num_features, **options)

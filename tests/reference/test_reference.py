@@ -1,0 +1,154 @@
+"""What is particular to the reference: its cache, its other backward forms, Algorithm 2."""
+
+import inspect
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from bn import reference
+from bn.reference import (
+    BatchNorm,
+    backward_by_equations,
+    backward_by_graph,
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference_backward,
+    population_statistics,
+)
+
+FORMS = [backward_by_graph, backward_by_equations]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    m=st.integers(2, 12),
+    channels=st.integers(1, 4),
+    eps=st.sampled_from([0.1, 1e-2, 1.0]),
+)
+def test_three_forms_of_the_backward_agree(data, m, channels, eps):
+    number = st.floats(-10, 10, allow_subnormal=False)
+    x, dy = (data.draw(arrays(np.float64, (m, channels), elements=number)) for _ in range(2))
+    gamma = data.draw(arrays(np.float64, channels, elements=number))
+    closed = batch_norm_backward(dy, batch_norm_forward(x, gamma, eps=eps)[1])
+    for form in FORMS:
+        for got, expected in zip(form(dy, x, gamma, eps=eps), closed, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5), (2, 3, 4, 4)])
+def test_agrees_with_torch_in_float64(rng, shape):
+    x, dy = rng.standard_normal(shape), rng.standard_normal(shape)
+    gamma, beta = rng.standard_normal(3), rng.standard_normal(3)
+    tensors = [torch.tensor(v, requires_grad=True) for v in (x, gamma, beta)]
+    out = torch.nn.functional.batch_norm(
+        tensors[0], None, None, tensors[1], tensors[2], training=True, eps=1e-3
+    )
+    out.backward(torch.tensor(dy))
+    y, cache = batch_norm_forward(x, gamma, beta, eps=1e-3)
+    np.testing.assert_allclose(y, out.detach().numpy(), rtol=1e-11, atol=1e-12)
+    for got, tensor in zip(batch_norm_backward(dy, cache), tensors, strict=True):
+        np.testing.assert_allclose(got, tensor.grad.numpy(), rtol=1e-10, atol=1e-11)
+
+
+def test_the_layer_keeps_the_same_books_as_torch(rng):
+    ours, theirs = BatchNorm(3, momentum=0.3), torch.nn.BatchNorm1d(3, momentum=0.3).double()
+    for _ in range(5):
+        x = 4 + 2 * rng.standard_normal((7, 3))
+        np.testing.assert_allclose(
+            ours.forward(x), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-10, atol=1e-11
+        )
+    np.testing.assert_allclose(ours.running_mean, theirs.running_mean.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(ours.running_var, theirs.running_var.numpy(), rtol=1e-12)
+    ours.training = False
+    theirs.eval()
+    np.testing.assert_allclose(
+        ours.forward(x), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-10, atol=1e-11
+    )
+
+
+def test_the_cache_names_its_parts(rng):
+    x = rng.standard_normal((6, 3)).astype(np.float32)
+    _, cache = batch_norm_forward(x, np.array([1.0, 2.0, 3.0]), eps=0.5)
+    assert cache.x_hat.shape == x.shape
+    assert cache.mean.shape == cache.var.shape == cache.inv_std.shape == cache.gamma.shape == (3,)
+    assert cache.axis == 1
+    np.testing.assert_allclose(cache.var, x.var(axis=0), rtol=1e-6)  # biased
+    np.testing.assert_allclose(cache.inv_std, 1 / np.sqrt(cache.var + 0.5), rtol=1e-6)
+    np.testing.assert_array_equal(cache.gamma, [1, 2, 3])
+
+
+def test_bfloat16_is_computed_in_float32(rng):
+    x = rng.standard_normal((64, 3)).astype(ml_dtypes.bfloat16)
+    y, _ = batch_norm_forward(x)
+    exact, _ = batch_norm_forward(x.astype(np.float64))
+    assert y.dtype == x.dtype
+    np.testing.assert_array_equal(y, exact.astype(np.float32).astype(ml_dtypes.bfloat16))
+
+
+def test_inference_backward_against_central_differences(rng, numerical_gradient):
+    x, dy = rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
+    mean, var, gamma = rng.standard_normal(2), rng.uniform(1, 2, 2), rng.standard_normal(2)
+
+    def loss(v, g=gamma, b=(0.0, 0.0)):
+        return float(np.sum(dy * reference.batch_norm_inference(v, mean, var, g, np.asarray(b))))
+
+    dx, dgamma, dbeta = batch_norm_inference_backward(dy, x, mean, var, gamma)
+    np.testing.assert_allclose(dx, numerical_gradient(loss, x), rtol=1e-7)
+    np.testing.assert_allclose(dgamma, numerical_gradient(lambda g: loss(x, g=g), gamma), rtol=1e-7)
+    np.testing.assert_allclose(
+        dbeta, numerical_gradient(lambda b: loss(x, b=b), np.zeros(2)), rtol=1e-7
+    )
+
+
+def test_algorithm_2_is_unbiased(rng):
+    """Many batches of 4 from a population of variance 9: m/(m-1) undoes the bias of 1/m."""
+    batches = 5 + 3 * rng.standard_normal((40_000, 4, 1))
+    mean, var = population_statistics(batches.mean(axis=1), batches.var(axis=1), m=4)
+    assert abs(mean[0] - 5) < 0.03  # 4 standard errors are 0.03
+    assert abs(var[0] - 9) < 0.15  # 4 standard errors are 0.147
+
+
+@pytest.mark.parametrize(
+    ("means", "variances", "m", "says"),
+    [
+        (np.ones((2, 3)), np.ones((3, 3)), 4, r"\(2, 3\).*\(3, 3\)"),
+        (np.ones(3), np.ones(3), 4, r"\(3,\)"),
+        (np.ones((0, 3)), np.ones((0, 3)), 4, "at least one batch"),
+        (np.ones((2, 3)), np.ones((2, 3)), 1, "m is 1"),
+    ],
+)
+def test_algorithm_2_errors(means, variances, m, says):
+    with pytest.raises(ValueError, match=says):
+        population_statistics(means, variances, m)
+
+
+def test_backward_needs_a_successful_forward(rng):
+    layer = BatchNorm(3)
+    with pytest.raises(RuntimeError, match="forward"):
+        layer.backward(np.ones((2, 3)))
+    layer.forward(rng.standard_normal((4, 3)))
+    with pytest.raises(ValueError, match="at least 2"):
+        layer.forward(np.ones((1, 3)))
+    with pytest.raises(RuntimeError, match="forward"):
+        layer.backward(np.ones((4, 3)))  # not silently that of the batch before
+
+
+def test_without_affine_there_is_nothing_to_learn(rng):
+    layer = BatchNorm(3, affine=False)
+    x = rng.standard_normal((4, 3))
+    np.testing.assert_array_equal(layer.forward(x), batch_norm_forward(x)[0])
+    layer.backward(x)
+    assert layer.parameters() == layer.gradients() == {}
+
+
+def test_public_functions_say_what_they_take_give_and_raise():
+    for name in reference.__all__:
+        text = inspect.getdoc(getattr(reference, name))
+        assert text, f"{name} has no docstring"
+        assert "shape" in text, f"{name} does not state shapes"
