@@ -1,0 +1,81 @@
+"""The networks of the paper's experiments."""
+
+import itertools
+
+import numpy as np
+
+from bn.layers import Linear, Sequential, Sigmoid
+from bn.layers.dense import Array, Layer
+from bn.reference import BatchNorm, population_statistics
+
+
+def mnist_network(
+    *,
+    batch_norm: bool,
+    std: float,
+    rng: np.random.Generator,
+    hidden: int = 100,
+    depth: int = 3,
+    eps: float = 1e-5,
+) -> Sequential:
+    """Build the network of section 4.1: 784 binary inputs, 3 × 100 sigmoids, 10 scores.
+
+    Parameters
+    ----------
+    batch_norm : bool
+        Whether each hidden layer is ``sigmoid(BN(Wu))`` (without b) or ``sigmoid(Wu + b)``.
+    std : float
+        Standard deviation of the Gaussian initial weights; the paper says only "small".
+    rng : numpy.random.Generator
+        Draws the weights. Equal generators give both kinds of network the same weights.
+    hidden, depth : int
+        Units per hidden layer, hidden layers.
+    eps : float
+        Of batch normalization; the paper does not state it.
+    """
+    sizes = [784] + [hidden] * depth
+    layers: list[Layer] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        layers.append(Linear(fan_in, fan_out, std=std, rng=rng, bias=not batch_norm))
+        if batch_norm:
+            layers.append(BatchNorm(fan_out, eps=eps))
+        layers.append(Sigmoid())
+    layers.append(Linear(hidden, 10, std=std, rng=rng))
+    return Sequential(layers)
+
+
+def last_sigmoid_inputs(network: Sequential, x: Array) -> tuple[Array, Array]:
+    """Run the network; return the inputs of its last sigmoid layer, (N, hidden), and the scores."""
+    last = max(i for i, layer in enumerate(network.layers) if isinstance(layer, Sigmoid))
+    for layer in network.layers[:last]:
+        x = layer.forward(x)
+    inputs = x
+    for layer in network.layers[last:]:
+        x = layer.forward(x)
+    return inputs, x
+
+
+def use_population_statistics(network: Sequential, batches: list[Array]) -> None:
+    """Put Algorithm 2's estimates into the running statistics of every batch-norm layer.
+
+    Parameters
+    ----------
+    network : Sequential
+        Trained; is left in inference mode. A network without batch norm is left as it is.
+    batches : list of array
+        Training mini-batches of equal size, processed with their own statistics.
+    """
+    norms = [layer for layer in network.layers if isinstance(layer, BatchNorm)]
+    means: list[list[Array]] = [[] for _ in norms]
+    variances: list[list[Array]] = [[] for _ in norms]
+    network.train(True)
+    for x in batches if norms else []:
+        network.forward(x)
+        for norm, of_mean, of_var in zip(norms, means, variances, strict=True):
+            assert norm.cache is not None  # it has just seen a training batch
+            of_mean.append(norm.cache.mean)
+            of_var.append(norm.cache.var)
+    for norm, of_mean, of_var in zip(norms, means, variances, strict=True):
+        estimate = population_statistics(of_mean, of_var, m=len(batches[0]))
+        norm.running_mean, norm.running_var = estimate
+    network.train(False)

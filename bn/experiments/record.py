@@ -1,0 +1,195 @@
+"""Records of runs: what was run, on what, and what came out, as JSON under ``results/``.
+
+One file holds one study, a list of runs. A run belongs to an arm (one side of the comparison)
+and has a seed; its ``config`` repeats it exactly. Figures and numbers in the book are read
+from these files and from nowhere else.
+"""
+
+import datetime
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes
+    ----------
+    arm : str
+        The side of the comparison that it belongs to, such as ``bn`` or ``plain``.
+    seed : int
+        Where its random numbers start.
+    config : dict
+        Every setting that the result depends on.
+    curve : dict
+        Lists of equal length, one entry per evaluation.
+    final : dict
+        The figures that the book quotes, by name. None where there is none.
+    seconds : float
+        Wall-clock time. It is a fact about one machine, not a benchmark.
+    provenance : dict
+        Device, versions, commit and date; see :func:`provenance`.
+    """
+
+    arm: str
+    seed: int
+    config: dict[str, Any]
+    curve: dict[str, list[float | None]]
+    final: dict[str, float | None]
+    seconds: float
+    provenance: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A figure over the runs of an arm: mean, sample standard deviation, seeds, origin."""
+
+    mean: float
+    std: float
+    values: tuple[float, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def n(self) -> int:
+        """How many runs there are."""
+        return len(self.values)
+
+
+class RecordError(LookupError):
+    """A record, an arm or a figure that was asked for does not exist."""
+
+
+def results_dir() -> Path:
+    """Return the folder of the records: ``BN_RESULTS_DIR``, or ``results/`` of the repository."""
+    return Path(os.environ.get("BN_RESULTS_DIR") or ROOT / "results")
+
+
+def load(study: str, folder: Path | None = None) -> list[Run]:
+    """Return the runs of a study, by arm and seed.
+
+    Raises
+    ------
+    RecordError
+        If there is no such record, or it cannot be read.
+    """
+    path = (folder or results_dir()) / f"{study}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
+        raise RecordError(f"there is no record {study!r} in {path.parent}; known: {known}")
+    try:
+        return [Run(**run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is not a record of runs: {error}") from error
+
+
+def save(study: str, runs: list[Run], folder: Path | None = None) -> Path:
+    """Write the runs of a study, sorted by arm and seed; the file is replaced in one step."""
+    folder = folder or results_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    order = sorted(runs, key=lambda run: (run.arm, run.seed))
+    text = json.dumps(
+        {"study": study, "runs": [_plain(asdict(run)) for run in order]}, indent=1, allow_nan=False
+    )
+    # a list of numbers on one line: the file stays readable, and so do its diffs
+    text = re.sub(r"\[[\s\d.,eE+\-nul]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
+    path = folder / f"{study}.json"
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{study}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path
+
+
+def same_config(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Tell whether a recorded configuration is the one asked for, as it would be written."""
+    return dict(recorded) == dict(_plain(dict(asked)))
+
+
+def summarize(runs: list[Run], arm: str, key: str) -> Summary:
+    """Return mean and standard deviation of ``final[key]`` over the runs of an arm.
+
+    Raises
+    ------
+    RecordError
+        If there is no such arm or figure, or some run of the arm does not have it.
+    """
+    chosen = tuple(run for run in runs if run.arm == arm)
+    if not chosen:
+        raise RecordError(f"no run of arm {arm!r}; known: {sorted({run.arm for run in runs})}")
+    values = tuple(run.final.get(key) for run in chosen)
+    present = tuple(value for value in values if value is not None)
+    if len(present) < len(values):
+        raise RecordError(
+            f"{key!r} is missing in {len(values) - len(present)} of {len(values)} runs of arm "
+            f"{arm!r}; known: {sorted(chosen[0].final)}"
+        )
+    std = float(np.std(present, ddof=1)) if len(present) > 1 else math.nan
+    return Summary(float(np.mean(present)), std, present, chosen)
+
+
+def provenance() -> dict[str, str]:
+    """Return where and with what a run was made: device, versions, commit, date."""
+    return {
+        "device": _cpu(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "commit": _commit(),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def _cpu() -> str:
+    name = platform.processor() or platform.machine()
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        name = found[1] if found else name
+    except OSError:
+        pass  # not Linux
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _commit() -> str:
+    """Return the commit of the package's code, with -dirty where it was changed since."""
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        return head + ("-dirty" if _git("status", "--porcelain", "--", "bn") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy scalars and arrays into what JSON knows; what is not finite becomes None."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
