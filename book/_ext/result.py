@@ -1,0 +1,212 @@
+"""Measured numbers in the prose, read from the records.
+
+The role ``{result}`` takes a study, an arm and a figure, and a format if the default will not
+do::
+
+    {result}`mnist-paper: bn: test_accuracy: percent`
+    {result}`mnist-paper: bn - plain: test_accuracy: points`
+    {result}`mnist-paper: plain / bn: steps_to_90: .1f`
+
+and gives the mean and the standard deviation over seeds, labelled where there are fewer than
+five, with the origin in a tooltip and a link to the record. A difference or a quotient of two
+arms is taken seed by seed. Settings are quoted by ``{setting}`study: arm: name```. An unknown
+key is an error, which fails the build. The directive ``{records}`` prints a whole study.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+from sphinx.util.logging import getLogger
+
+from bn.experiments import record
+from bn.experiments.record import RecordError, Run, Summary
+
+logger = getLogger(__name__)
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+COMBINE: dict[str, Callable[[float, float], float]] = {
+    "-": operator.sub,
+    "/": operator.truediv,
+}
+#: Name of a format: factor, decimals, unit.
+FORMATS = {
+    "percent": (100.0, 1, " %"),
+    "percent2": (100.0, 2, " %"),
+    "points": (100.0, 1, " points"),
+    "integer": (1.0, 0, ""),
+}
+
+
+def parse(text: str) -> tuple[str, list[str], str, str]:
+    """Split ``study: arm [op arm]: figure[: format]``; arms come as [arm] or [arm, op, arm]."""
+    parts = [part.strip() for part in text.split(":")]
+    if len(parts) not in (3, 4) or not all(parts):
+        raise RecordError(f"expected 'study: arm: figure[: format]', got {text!r}")
+    arms = parts[1].split()
+    if len(arms) not in (1, 3) or (len(arms) == 3 and arms[1] not in COMBINE):
+        raise RecordError(f"expected an arm, or 'arm - arm' or 'arm / arm', got {parts[1]!r}")
+    return parts[0], arms, parts[2], parts[3] if len(parts) == 4 else ".3g"
+
+
+def combine(one: Summary, symbol: str, two: Summary) -> Summary:
+    """Combine two arms seed by seed."""
+    first = {run.seed: value for run, value in zip(one.runs, one.values, strict=True)}
+    second = {run.seed: value for run, value in zip(two.runs, two.values, strict=True)}
+    if first.keys() != second.keys():
+        raise RecordError(f"the arms have different seeds: {sorted(first)} and {sorted(second)}")
+    values = tuple(COMBINE[symbol](first[seed], second[seed]) for seed in sorted(first))
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return Summary(float(np.mean(values)), std, values, one.runs + two.runs)
+
+
+def look_up(text: str, folder: Path = RESULTS) -> tuple[str, str, str]:
+    """Return the number as text, its origin, and the name of its study."""
+    study, arms, figure, form = parse(text)
+    runs = record.load(study, folder)
+    summary = record.summarize(runs, arms[0], figure)
+    if len(arms) == 3:
+        summary = combine(summary, arms[1], record.summarize(runs, arms[2], figure))
+    return format_summary(summary, form), origin(summary.runs, study), study
+
+
+def format_summary(summary: Summary, form: str) -> str:
+    """Write mean ± standard deviation, and n where it is below five."""
+    if form in FORMATS:
+        factor, decimals, unit = FORMATS[form]
+        numbers = [f"{factor * v:,.{decimals}f}" for v in (summary.mean, summary.std)]
+    else:
+        unit = ""
+        try:
+            numbers = [format(v, form) for v in (summary.mean, summary.std)]
+        except ValueError as error:
+            raise RecordError(f"format {form!r}: {error}") from error
+    numbers = [number.replace(",", "\u202f").replace("-", "\u2212") for number in numbers]
+    text = f"{numbers[0]} ± {numbers[1]}" if summary.n > 1 else numbers[0]
+    return text + unit.replace(" ", "\u202f") + (f" (n = {summary.n})" if summary.n < 5 else "")
+
+
+def origin(runs: Iterable[Run], study: str) -> str:
+    """Say in one line where numbers come from."""
+    runs = list(runs)
+    seeds = sorted({run.seed for run in runs})
+
+    def all_of(key: str) -> str:
+        return " and ".join(sorted({run.provenance[key] for run in runs}))
+
+    return (
+        f"Mean ± standard deviation over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
+        f"({', '.join(map(str, seeds))}). Record {study}: {all_of('device')}, "
+        f"Python {all_of('python')}, NumPy {all_of('numpy')}, commit {all_of('commit')}, "
+        f"{all_of('date')}."
+    )
+
+
+class ResultRole(SphinxRole):
+    """``{result}``, described above."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        try:
+            text, source, study = look_up(self.text)
+        except RecordError as error:
+            message = self.inliner.reporter.error(f"result: {error}", line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+        self.env.note_dependency(str(RESULTS / f"{study}.json"))
+        link = addnodes.pending_xref(
+            "", nodes.inline(text, text), refdomain="std", reftype="ref",
+            reftarget=f"record-{study}", refexplicit=True, refwarn=True, refdoc=self.env.docname,
+        )  # fmt: skip
+        return [nodes.abbreviation("", "", link, explanation=source, classes=["result"])], []
+
+
+class SettingRole(SphinxRole):
+    """``{setting}``: a value of the configuration that all runs of an arm share."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        try:
+            study, arms, name, _ = parse(self.text)
+            values = {r.config[name] for r in record.load(study, RESULTS) if r.arm == arms[0]}
+            if len(values) != 1:
+                raise RecordError(f"{name!r} has {len(values)} values in arm {arms[0]!r}")
+            value = values.pop()
+            text = f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:g}"
+        except (RecordError, KeyError) as error:
+            message = self.inliner.reporter.error(f"setting: {error}", line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+        self.env.note_dependency(str(RESULTS / f"{study}.json"))
+        return [nodes.inline(text, text)], []
+
+
+class RecordsDirective(SphinxDirective):
+    """Print the record of one study: where it was run, every arm, every figure."""
+
+    required_arguments = 1
+    option_spec = {"figures": directives.unchanged_required}  # noqa: RUF012 (docutils' own form)
+
+    def run(self) -> list[nodes.Node]:
+        study = self.arguments[0]
+        try:
+            runs = record.load(study, RESULTS)
+            rows = self._rows(runs, self.options.get("figures", "").split())
+        except RecordError as error:
+            raise self.error(f"records: {error}") from error
+        path = RESULTS / f"{study}.json"
+        self.env.note_dependency(str(path))
+        paragraph = nodes.paragraph("", origin(runs, study) + " ")
+        paragraph += addnodes.download_reference(
+            "", nodes.Text("All runs, as JSON"), reftarget=f"/results/{path.name}",
+            refdoc=self.env.docname,
+        )  # fmt: skip
+        paragraph += nodes.Text(".")
+        return [paragraph, _table(rows)]
+
+    def _rows(self, runs: list[Run], figures: list[str]) -> list[list[str]]:
+        head = ["arm", "learning rate", "std", "steps", "seeds", *figures]
+        rows = [head]
+        for arm in dict.fromkeys(run.arm for run in runs):
+            of_arm = [run for run in runs if run.arm == arm]
+            config = of_arm[0].config
+            cells = [arm, *(f"{config[k]:g}" for k in ("lr", "std", "steps")), str(len(of_arm))]
+            for figure in figures:
+                try:
+                    summary = record.summarize(runs, arm, figure)
+                    form = "percent" if "accuracy" in figure else ".4g"
+                    cells.append(format_summary(summary, form))
+                except RecordError:
+                    if not any(figure in run.final for run in runs):
+                        raise
+                    cells.append("–")
+            rows.append(cells)
+        return rows
+
+
+def _table(rows: list[list[str]]) -> nodes.table:
+    group = nodes.tgroup(cols=len(rows[0]))
+    group += [nodes.colspec(colwidth=1) for _ in rows[0]]
+    parts = (nodes.thead(), rows[:1]), (nodes.tbody(), rows[1:])
+    for part, content in parts:
+        for cells in content:
+            row = nodes.row()
+            row += [nodes.entry("", nodes.paragraph("", cell)) for cell in cells]
+            part += row
+        group += part
+    table: nodes.table = nodes.table("", group)
+    return table
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the roles and the directive."""
+    app.add_role("result", ResultRole())
+    app.add_role("setting", SettingRole())
+    app.add_directive("records", RecordsDirective)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
