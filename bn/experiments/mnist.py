@@ -50,6 +50,11 @@ class Config:
     std: float = 0.1
     eps: float = 1e-5
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained, before anything is fetched."""
+        if min(self.steps, self.hidden) < 1 or self.batch_size < 2:
+            raise ValueError(f"steps and hidden must be at least 1, batch_size at least 2: {self}")
+
 
 def evaluation_steps(steps: int) -> list[int]:
     """Return the steps after which a run is evaluated: densely at first, then every 1000."""

@@ -44,6 +44,7 @@ FORMATS = {
     "percent": (100.0, 1, " %"),
     "percent2": (100.0, 2, " %"),
     "points": (100.0, 1, " points"),
+    "points2": (100.0, 2, " points"),
     "integer": (1.0, 0, ""),
 }
 
