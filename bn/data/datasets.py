@@ -128,9 +128,10 @@ def cifar10(*, cache_dir: Folder = None, progress: bool = True) -> ImageDataset:
     content = obtain(spec, cache_dir=cache_dir, progress=progress).content
     records = content.reshape(-1, CIFAR_RECORD)  # (60000, 3073); the last part is the test set
     split = len(records) - spec.parts[-1].size // CIFAR_RECORD
-    images = records[:, 1:].reshape(-1, 3, 32, 32)  # a copy: the labels lay between
+    pixels = np.ascontiguousarray(records[:, 1:])
+    pixels.setflags(write=False)
+    images = pixels.reshape(-1, 3, 32, 32)
     labels = records[:, 0].copy()
-    images.setflags(write=False)
     return ImageDataset(
         "cifar10", images[:split], labels[:split], images[split:], labels[split:], _OBJECTS
     )

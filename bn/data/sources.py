@@ -105,7 +105,7 @@ _IDX = (
 _IDX_NAMES = tuple(part.name for part in _IDX)
 _IDX_GZ = tuple(f"{name}.gz" for name in _IDX_NAMES)
 
-# The home of MNIST (yann.lecun.com) has answered 403 for years, so it is not asked.
+# The home of MNIST (yann.lecun.com) answers 403, so it is not asked.
 MNIST = Spec(
     name="mnist",
     title="MNIST",

@@ -1,0 +1,88 @@
+"""The command line: ``python -m bn COMMAND``.
+
+Each command is a function that adds its parser and names what runs it. Imports of the
+work itself stand inside, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def _add_data(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "data",
+        help="fetch and verify MNIST and CIFAR-10",
+        description="Fetch MNIST and CIFAR-10 if they are not in the cache, verify them, and "
+        "print where they are, their sizes and hashes. The cache is BN_DATA_DIR where that is "
+        "set, else the platform's cache folder. BN_DATA_PATIENCE=10 waits ten times as long "
+        "for slow sources.",
+    )
+
+    def run(arguments: argparse.Namespace) -> int:
+        from bn.data.command import run as run_data
+
+        return run_data()
+
+    parser.set_defaults(run=run)
+
+
+def _add_train(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="run an experiment of the paper and record it",
+        description="Run an experiment and write its record under results/ (or BN_RESULTS_DIR). "
+        "Runs that are recorded already are not repeated: interrupt it and call it again.",
+    )
+    parser.add_argument("experiment", choices=["mnist"], help="which experiment")
+    parser.add_argument(
+        "--study",
+        choices=["paper", "sweep", "best"],
+        default="paper",
+        help="paper: both networks at the same settings; sweep: a grid of learning rates and "
+        "initial scales; best: each network at the best cell of that grid (default: paper)",
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="seeds per arm (default: 5)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: 1)")
+    parser.add_argument("--steps", type=int, help="another length of training, in a record apart")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from bn.experiments.command import run as run_train
+
+        return run_train(arguments)
+
+    parser.set_defaults(run=run)
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_data, _add_train)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bn", description="Batch normalization.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in COMMANDS:
+        add(commands)
+    arguments = parser.parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

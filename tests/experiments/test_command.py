@@ -1,0 +1,43 @@
+"""``python -m bn train``."""
+
+import pytest
+
+from bn.__main__ import main
+from bn.experiments import mnist
+from bn.experiments.record import Run, load, provenance
+
+
+@pytest.fixture
+def instant(monkeypatch, tmp_path):
+    """Replace the training by a made-up result; records go to a folder of the test's own."""
+    monkeypatch.setenv("BN_RESULTS_DIR", str(tmp_path))
+
+    def task(config, seed, label):
+        final = {"test_accuracy": 0.9 + 0.01 * seed}
+        return Run("?", seed, vars(config).copy(), {}, final, 0.0, provenance())
+
+    monkeypatch.setattr(mnist, "run_task", task)
+    return tmp_path
+
+
+def test_train_records_and_prints(instant, capsys):
+    assert main(["train", "mnist", "--seeds", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "91.00 ± 1.00 %  (n = 3)" in printed
+    assert len(load("mnist-paper", instant)) == 6
+
+
+def test_another_length_does_not_touch_the_books_record(instant, capsys):
+    assert main(["train", "mnist", "--seeds", "1", "--steps", "7"]) == 0
+    assert [p.name for p in instant.iterdir()] == ["mnist-paper-7-steps.json"]
+
+
+def test_best_needs_the_sweep(instant, capsys):
+    assert main(["train", "mnist", "--study", "best"]) == 1
+    assert "mnist-sweep" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", [["--seeds", "0"], ["--jobs", "0"], ["--steps", "-3"]])
+def test_bad_numbers(instant, capsys, bad):
+    assert main(["train", "mnist", *bad]) == 1
+    assert "at least 1" in capsys.readouterr().err

@@ -1,0 +1,190 @@
+"""The experiment of section 4.1 on small made-up data: what it does, not how well it learns."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from bn.data import ImageDataset
+from bn.experiments import mnist
+from bn.experiments.mnist import Config, evaluation_steps, first_step, median_drift, run
+from bn.experiments.networks import mnist_network, use_population_statistics
+from bn.experiments.record import load, results_dir
+from bn.experiments.study import run_study
+from bn.experiments.training import train
+from bn.layers import Linear, Sequential, Sigmoid
+from bn.reference import BatchNorm
+
+
+@pytest.fixture
+def data(rng):
+    """Ten classes, each a fixed random picture with a tenth of its pixels flipped."""
+    pictures = rng.integers(0, 2, (10, 28, 28))
+
+    def draw(n):
+        labels = np.arange(n) % 10
+        images = pictures[labels] ^ (rng.random((n, 28, 28)) < 0.1)
+        return images.astype(np.uint8), labels.astype(np.uint8)
+
+    train_images, train_labels = draw(300)
+    test_images, test_labels = draw(100)
+    return ImageDataset(
+        name="made up",
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        classes=tuple("0123456789"),
+    )
+
+
+SHORT = Config(batch_norm=True, steps=60, batch_size=30, hidden=20, lr=0.5)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_run_records_what_it_did(data, batch_norm):
+    config = replace(SHORT, batch_norm=batch_norm)
+    result = run(config, 3, data)
+    assert result.seed == 3
+    assert result.config == asdict(config)
+    assert result.curve["step"] == [0, 25, 50, 60]
+    assert {len(v) for v in result.curve.values()} == {4}
+    assert result.final["test_accuracy"] == result.curve["test_accuracy"][-1]
+    assert result.final["steps_done"] == 60
+    assert ("test_accuracy_algorithm2" in result.final) == batch_norm
+    for low, middle, high in zip(*(result.curve[p] for p in ("p15", "p50", "p85")), strict=True):
+        assert low <= middle <= high
+
+
+def test_batch_norm_learns_the_made_up_classes(data):
+    assert run(SHORT, 0, data).final["test_accuracy"] > 0.9
+
+
+def test_the_same_seed_gives_the_same_run(data):
+    one, two, other = run(SHORT, 0, data), run(SHORT, 0, data), run(SHORT, 1, data)
+    assert one.curve["test_accuracy"] == two.curve["test_accuracy"]
+    assert one.curve["p50"] == two.curve["p50"]
+    assert one.curve["p50"] != other.curve["p50"]
+
+
+def test_the_network_is_the_papers(rng):
+    plain = mnist_network(batch_norm=False, std=0.1, rng=np.random.default_rng(0))
+    bn = mnist_network(batch_norm=True, std=0.1, rng=np.random.default_rng(0))
+    shapes = [layer.weight.shape for layer in plain.layers if isinstance(layer, Linear)]
+    assert shapes == [(784, 100), (100, 100), (100, 100), (100, 10)]
+    kinds = [type(layer) for layer in bn.layers]
+    assert kinds == [Linear, BatchNorm, Sigmoid] * 3 + [Linear]
+    assert [layer.bias is None for layer in bn.layers if isinstance(layer, Linear)] == [
+        True, True, True, False,
+    ]  # fmt: skip
+    pairs = zip(
+        *([x.weight for x in net.layers if isinstance(x, Linear)] for net in (plain, bn)),
+        strict=True,
+    )
+    for one, two in pairs:
+        np.testing.assert_array_equal(one, two)
+
+
+def test_algorithm_2_averages_over_mini_batches(rng):
+    network = Sequential([Linear(3, 4, std=1, rng=rng), BatchNorm(4), Sigmoid()])
+    batches = [rng.standard_normal((5, 3)).astype(np.float32) for _ in range(6)]
+    use_population_statistics(network, batches)
+    assert not network.training
+    hidden = [network.layers[0].forward(x) for x in batches]
+    norm = network.layers[1]
+    np.testing.assert_allclose(norm.running_mean, np.mean(hidden, axis=(0, 1)), rtol=1e-5)
+    expected = np.mean([h.var(axis=0, ddof=1) for h in hidden], axis=0)
+    np.testing.assert_allclose(norm.running_var, expected, rtol=1e-5)
+
+
+def test_training_stops_when_the_loss_is_no_number(data):
+    network = Sequential([Linear(784, 10, std=1, rng=np.random.default_rng(0))])
+    network.layers[0].weight[0, 0] = np.nan
+    images = np.ones((60, 784), np.uint8)
+    done = train(
+        network, images, data.train_labels[:60], steps=5, batch_size=30, lr=0.1,
+        rng=np.random.default_rng(0), evaluate=lambda step, loss: None, evaluate_at=[],
+    )  # fmt: skip
+    assert done == 0
+
+
+def test_drift_is_in_units_of_the_spread():
+    tracks = np.array([[[-1.0], [0.0], [1.0]], [[2.0], [3.0], [4.0]]])  # moves by 3, spread 1
+    np.testing.assert_allclose(median_drift(tracks), [3.0])
+    np.testing.assert_allclose(median_drift(10 * tracks), [3.0])
+
+
+def test_first_step():
+    assert first_step([0, 10, 20], [0.1, 0.95, 0.9], 0.9) == 10
+    assert first_step([0, 10], [0.1, 0.2], 0.9) is None
+
+
+def test_evaluations_end_with_the_last_step():
+    steps = evaluation_steps(50_000)
+    assert steps[0] == 0
+    assert steps[-1] == 50_000
+    assert steps == sorted(set(steps))
+    assert evaluation_steps(10) == [0, 10]
+
+
+def test_a_study_resumes_and_keeps_what_it_has(tmp_path):
+    calls = []
+
+    def task(config, seed, label):
+        calls.append((config.batch_norm, seed))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return fake(config, seed)
+
+    arms = {"plain": replace(SHORT, batch_norm=False), "bn": SHORT}
+    with pytest.raises(KeyboardInterrupt):
+        run_study("s", arms, task, seeds=2, folder=tmp_path)
+    assert len(load("s", tmp_path)) == 2
+    runs = run_study("s", arms, task, seeds=2, folder=tmp_path)
+    assert sorted((r.arm, r.seed) for r in runs) == [
+        ("bn", 0), ("bn", 1), ("plain", 0), ("plain", 1),
+    ]  # fmt: skip
+    assert len(calls) == 5  # the one that was interrupted again, and no other
+    run_study("s", arms, task, seeds=1, folder=tmp_path)  # asks for less than there is
+    assert len(load("s", tmp_path)) == 4
+    assert len(calls) == 5
+
+
+def test_another_configuration_is_run_again(tmp_path):
+    run_study("s", {"bn": SHORT}, fake_task, seeds=1, folder=tmp_path)
+    (other,) = run_study("s", {"bn": replace(SHORT, lr=9.0)}, fake_task, seeds=1, folder=tmp_path)
+    assert other.config["lr"] == 9.0
+
+
+def fake(config, seed):
+    from bn.experiments.record import Run, provenance
+
+    return Run("?", seed, asdict(config), {}, {"test_accuracy": 0.5}, 0.0, provenance())
+
+
+def fake_task(config, seed, label):
+    return fake(config, seed)
+
+
+def test_studies_are_what_the_book_says():
+    assert set(mnist.arms("mnist-paper")) == {"plain", "bn"}
+    assert {c.steps for c in mnist.arms("mnist-paper").values()} == {50_000}
+    sweep = mnist.arms("mnist-sweep")
+    assert len(sweep) == 2 * len(mnist.RATES) * len(mnist.STDS)
+    with pytest.raises(ValueError, match="mnist-nothing"):
+        mnist.arms("mnist-nothing")
+    for bad in ({"steps": 0}, {"batch_size": 1}):
+        with pytest.raises(ValueError, match="at least"):
+            replace(SHORT, **bad)
+
+
+def test_committed_records_are_of_the_studies_configurations():
+    """A record made with other settings than the code's would be quoted for what it is not."""
+    for path in results_dir().glob("mnist-*.json"):
+        arms = mnist.arms(path.stem)
+        runs = load(path.stem)
+        assert {r.arm for r in runs} == set(arms)
+        for r in runs:
+            assert r.config == asdict(arms[r.arm]), f"{path.stem}: {r.arm}"
+        for arm in arms:
+            assert len([r for r in runs if r.arm == arm]) >= 5, f"{path.stem}: {arm}: n < 5"
