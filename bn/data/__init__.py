@@ -4,7 +4,7 @@
 against the SHA-256 of the published files. They are fetched once and kept in a
 folder: ``BN_DATA_DIR`` where that is set, the platform's cache folder otherwise.
 
-Importing this package needs NumPy only. Fetching needs pooch, filelock, pillow
+Importing this package needs NumPy only. Fetching needs platformdirs, filelock, pillow
 and tqdm, and asks for them by name when one is missing.
 """
 

@@ -35,19 +35,19 @@ def default_folder(given: str | os.PathLike[str] | None = None) -> Path:
     Raises
     ------
     ImportError
-        If the platform's folder is asked for and pooch is not installed.
+        If the platform's folder is asked for and platformdirs is not installed.
     """
     chosen = given or os.environ.get("BN_DATA_DIR")
     if chosen:
         return Path(chosen).expanduser().absolute()
     try:
-        import pooch
+        import platformdirs
     except ImportError as error:
         raise ImportError(
-            "bn.data needs pooch to find the cache folder: set BN_DATA_DIR, or "
-            "pip install pooch requests filelock pillow tqdm"
+            "bn.data needs platformdirs to find the cache folder: set BN_DATA_DIR, or "
+            "pip install platformdirs requests filelock pillow tqdm"
         ) from error
-    return Path(pooch.os_cache(FOLDER))
+    return Path(platformdirs.user_cache_dir(FOLDER, appauthor=False))
 
 
 def read(path: Path, parts: Sequence[Part]) -> NDArray[np.uint8] | None:

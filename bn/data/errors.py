@@ -31,13 +31,13 @@ def require_packages() -> None:
     ImportError
         If a package is missing: named, with the command that installs it.
     """
-    packages = {"pooch": "pooch", "requests": "requests", "filelock": "filelock"}
+    packages = {"platformdirs": "platformdirs", "requests": "requests", "filelock": "filelock"}
     packages |= {"PIL": "pillow", "tqdm": "tqdm"}
     missing = [name for module, name in packages.items() if not _installed(module)]
     if missing:
         raise ImportError(
             f"bn.data needs {', '.join(missing)} to fetch data sets; "
-            "install what it uses with: pip install pooch requests filelock pillow tqdm"
+            "install what it uses with: pip install platformdirs requests filelock pillow tqdm"
         )
 
 

