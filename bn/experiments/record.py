@@ -74,8 +74,14 @@ class RecordError(LookupError):
 
 
 def results_dir() -> Path:
-    """Return the folder of the records: ``BN_RESULTS_DIR``, or ``results/`` of the repository."""
-    return Path(os.environ.get("BN_RESULTS_DIR") or ROOT / "results")
+    """Return the folder of the records.
+
+    That is ``BN_RESULTS_DIR`` where it is set, else ``results/`` of the repository, else, where
+    the package was installed without its repository, ``results/`` of the working directory.
+    """
+    if named := os.environ.get("BN_RESULTS_DIR"):
+        return Path(named)
+    return (ROOT if (ROOT / "pyproject.toml").is_file() else Path.cwd()) / "results"
 
 
 def load(study: str, folder: Path | None = None) -> list[Run]:

@@ -1,0 +1,115 @@
+"""The role ``{result}``: numbers come from records, and an unknown key fails the build."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bn.experiments.record import RecordError, Run, save
+
+PROVENANCE = {
+    "device": "a CPU, 2 cores", "system": "Linux", "python": "3.11.1", "numpy": "2.0.0",
+    "commit": "abc123", "date": "2026-01-01",
+}  # fmt: skip
+
+
+def make(arm, seed, accuracy, steps):
+    final = {"accuracy": accuracy, "steps": steps}
+    return Run(arm, seed, {"lr": 0.1, "steps": 50_000}, {}, final, 1.0, PROVENANCE)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    runs = [make("bn", s, 0.97 + 0.001 * s, 1000 + s) for s in range(5)]
+    runs += [make("plain", s, 0.95 + 0.002 * s, 4000 + 4 * s) for s in range(5)]
+    runs += [make("few", s, 0.5 + 0.1 * s, 1) for s in range(2)]
+    runs += [make("one", 0, 0.5, 1)]
+    save("study", runs, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("study: bn: accuracy: percent", "97.2 ± 0.2 %"),
+        ("study: bn: accuracy: percent2", "97.20 ± 0.16 %"),
+        ("study: bn: steps: integer", "1 002 ± 2"),
+        ("study: bn: accuracy: .4f", "0.9720 ± 0.0016"),
+        ("study: bn - plain: accuracy: points", "1.8 ± 0.2 points"),
+        ("study: plain - bn: accuracy: points", "−1.8 ± 0.2 points"),
+        ("study: plain / bn: steps: .2f", "4.00 ± 0.00"),
+        ("study: few: accuracy: percent", "55.0 ± 7.1 % (n = 2)"),
+        ("study: one: accuracy: percent", "50.0 % (n = 1)"),
+    ],
+)
+def test_numbers(result, folder, key, text):
+    got, origin, study = result.look_up(key, folder)
+    assert got.replace("\u202f", " ") == text
+    assert study == "study"
+    for part in ("a CPU, 2 cores", "2.0.0", "abc123", "2026-01-01", "seed"):
+        assert part in origin
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("study: bn", "expected 'study: arm: figure"),
+        ("nothing: bn: accuracy", "no record 'nothing'"),
+        ("study: no: accuracy", "no run of arm 'no'"),
+        ("study: bn: speed", "'speed' is missing"),
+        ("study: bn + plain: accuracy", "expected an arm"),
+        ("study: bn - few: accuracy", "different seeds"),
+        ("study: bn: accuracy: percents", "format 'percents'"),
+    ],
+)
+def test_unknown_keys(result, folder, key, says):
+    with pytest.raises(RecordError, match=says):
+        result.look_up(key, folder)
+
+
+def build(tmp_path, root, text):
+    """Build a one-page Sphinx project that uses the extension, warnings as errors."""
+    source = tmp_path / "source"
+    source.mkdir()
+    conf = f"import sys\nsys.path.insert(0, {str(root / 'book' / '_ext')!r})\n"
+    (source / "conf.py").write_text(conf + "extensions = ['result']\n", encoding="utf-8")
+    page = f"Title\n=====\n\n.. _record-mnist-paper:\n\nRecord\n------\n\n{text}\n"
+    (source / "index.rst").write_text(page, encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", source, tmp_path / "out"]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_in_a_page(tmp_path, root, result):
+    key = "mnist-paper: bn: test_accuracy: percent"
+    done = build(
+        tmp_path, root, f"It was :result:`{key}`, after :setting:`mnist-paper: bn: steps`."
+    )
+    assert done.returncode == 0, done.stderr
+    html = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    number, origin, _ = result.look_up(key)
+    assert number in html
+    assert origin in html
+    assert 'href="#record-mnist-paper"' in html
+    assert "50\u202f000" in html
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ":result:`mnist-paper: bn: nothing`",
+        ":result:`nothing: bn: test_accuracy`",
+        ":setting:`mnist-paper: bn: nothing`",
+        ".. records:: nothing",
+    ],
+)
+def test_an_unknown_key_fails_the_build(tmp_path, root, text):
+    done = build(tmp_path, root, text)
+    assert done.returncode != 0
+    assert "nothing" in done.stderr
+
+
+def test_every_record_has_its_place_on_the_records_page(root):
+    page = (root / "book" / "records.md").read_text(encoding="utf-8")
+    for path in (root / "results").glob("*.json"):
+        assert f"(record-{path.stem})=" in page
+        assert f"```{{records}} {path.stem}" in page
