@@ -12,7 +12,6 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,13 +112,12 @@ def save(study: str, runs: list[Run], folder: Path | None = None) -> Path:
     # a list of numbers on one line: the file stays readable, and so do its diffs
     text = re.sub(r"\[[\s\d.,eE+\-nul]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
     path = folder / f"{study}.json"
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{study}-", suffix=".tmp")
+    temporary = folder / f".{study}-{os.getpid()}.tmp"
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
     return path
 
