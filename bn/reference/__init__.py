@@ -1,6 +1,6 @@
 """Batch normalization in NumPy: the truth that everything else is checked against.
 
-Read :mod:`bn.reference.algorithm` first: it is Algorithm 1 and 2 of the paper.
+Read ``bn.reference.algorithm`` first: it is Algorithm 1 and 2 of the paper.
 """
 
 from bn.reference.algorithm import (

@@ -108,7 +108,7 @@ def batch_norm_backward(dy: ArrayLike, cache: BatchNormCache) -> tuple[Array, Ar
     """Return the gradients of the loss for x, gamma and beta: the chain rule in closed form.
 
     The same numbers as the paper's six equations (section 3), with the gradients that flow
-    through the mini-batch's mean and variance; see :mod:`bn.reference.backward_forms`.
+    through the mini-batch's mean and variance; see ``bn.reference.backward_forms``.
 
     Parameters
     ----------

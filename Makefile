@@ -1,0 +1,52 @@
+# What can be done here. Each target brings .venv up to date first (tools/environment.py),
+# which takes no time when nothing changed.
+PYTHON ?= python3
+RUN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts/python.exe,.venv/bin/python)
+export PYTHONUTF8 := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help environment book test lab data lint outputs address screenshots clean distclean
+
+help:  ## print this list
+	@sed -n 's/^\([a-z]*\):.*## /\1  /p' Makefile | awk -F '  ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+book: environment  ## build the site into _build/html; warnings are errors
+	@echo "book: building the site into _build/html"
+	@$(RUN) -m tools.book
+
+test: environment  ## style, types, imports, unit and browser tests, and the notebooks again
+	@$(RUN) -m tools.check
+
+lab: environment  ## open the notebooks in JupyterLab
+	@echo "lab: JupyterLab on notebooks/ (stop it with Ctrl-C)"
+	@$(RUN) -m jupyterlab notebooks
+
+data: environment  ## fetch and verify MNIST and CIFAR-10
+	@echo "data: fetching what is missing, verifying all"
+	@$(RUN) -m bn data
+
+lint: environment  ## only the checks of style, types and imports
+	@$(RUN) -m tools.check style types imports
+
+outputs: environment  ## run the notebooks and store their outputs (NOTEBOOK=path for one)
+	@echo "outputs: running the notebooks in place"
+	@$(RUN) -m tools.notebooks execute $(NOTEBOOK)
+
+address: environment  ## write the repository's address everywhere: REPOSITORY=owner/name
+	@$(RUN) -m tools.address $(if $(filter undefined,$(origin REPOSITORY)),,"$(REPOSITORY)")
+
+screenshots: environment  ## every page, wide and narrow, light and dark, into _build
+	@echo "screenshots: every page into _build/screenshots"
+	@$(RUN) -m tools.screenshots
+
+clean:  ## remove what was built, and the tools' caches
+	@echo "clean: removing _build and caches"
+	@rm -rf _build book/_generated .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find bn book notebooks tests tools -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
+
+distclean: clean  ## remove .venv too
+	@echo "distclean: removing .venv"
+	@rm -rf .venv *.egg-info
+
+environment:
+	@$(PYTHON) tools/environment.py

@@ -1,0 +1,67 @@
+"""Run the checks behind `make test`, each announced in one line and timed.
+
+All of them run, also after a failure, and the last lines say which failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+
+# nbval reports what a notebook's kernel does; warnings of nbval's own code are not ours.
+NBVAL = ["--nbval", "--nbval-current-env", "-o", "filterwarnings=default", "-p", "no:cacheprovider"]
+
+STEPS: dict[str, tuple[str, list[list[str]]]] = {
+    "style": (
+        "ruff: lint and format",
+        [["-m", "ruff", "check"], ["-m", "ruff", "format", "--check"]],
+    ),
+    "types": ("mypy --strict", [["-m", "mypy"]]),
+    "imports": ("import-linter: imports run downwards only", [["lint-imports"]]),
+    "tests": ("pytest: package, site and browser", [["-m", "pytest"]]),
+    "notebooks": (
+        "nbval: every notebook again, compared with its stored outputs",
+        [["-m", "tools.notebooks", "check"], ["-m", "pytest", *NBVAL, "notebooks"]],
+    ),
+}
+
+
+def run(command: list[str]) -> bool:
+    """Run a Python module, or a script installed beside the interpreter; tell if it passed."""
+    start = [sys.executable] if command[0] == "-m" else [str(BIN / command.pop(0))]
+    # Kernels read the user's IPython start-up files otherwise.
+    settings = os.environ | {"IPYTHONDIR": str(ROOT / "_build" / "ipython")}
+    made = subprocess.run([*start, *command], cwd=ROOT, env=settings, stdin=subprocess.DEVNULL)
+    return made.returncode == 0
+
+
+def main() -> None:
+    """Run the steps named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m tools.check", description=__doc__)
+    parser.add_argument("steps", nargs="*", help=f"of {', '.join(STEPS)} (default: all)")
+    names = parser.parse_args().steps or list(STEPS)
+    unknown = set(names) - set(STEPS)
+    if unknown:
+        parser.error(f"no step {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
+    failed = []
+    for position, name in enumerate(names, 1):
+        title, commands = STEPS[name]
+        print(f"\ntest {position}/{len(names)}: {title}", flush=True)
+        started = time.monotonic()
+        if not all([run(list(command)) for command in commands]):
+            failed.append(name)
+        print(f"test {position}/{len(names)}: {time.monotonic() - started:.0f} s", flush=True)
+    if failed:
+        sys.exit(f"\ntest: FAILED: {', '.join(failed)}")
+    print(f"\ntest: all passed: {', '.join(names)}")
+
+
+if __name__ == "__main__":
+    main()
