@@ -138,7 +138,8 @@ def batch_norm_backward(dy: ArrayLike, cache: BatchNormCache) -> tuple[Array, Ar
     dgamma = channel_sum(dy * x_hat, axis)  # (C,)
     mean_dy = along(dbeta / m, dy, axis)
     mean_dy_x_hat = along(dgamma / m, dy, axis)
-    dx = along(cache.gamma * cache.inv_std, dy, axis) * (dy - mean_dy - x_hat * mean_dy_x_hat)
+    scale = along(cache.gamma * cache.inv_std, dy, axis)
+    dx = scale * (dy - mean_dy - x_hat * mean_dy_x_hat)
     # [/backward]
 
     return dx.astype(cache.dtype, copy=False), dgamma, dbeta

@@ -47,10 +47,16 @@ LOAD_IMAGES = """() => Promise.all([...document.images].map(image => {
     return image.decode().catch(() => 0);  // one that fails has no natural width
 }))"""
 
-IMAGES = """() => [...document.querySelectorAll("main img")].map(e => ({
+IMAGES = """() => {
+    const padding = e => 2 * parseFloat(getComputedStyle(e).padding);
+    return [...document.querySelectorAll("main img")].map(e => ({
     source: e.getAttribute("src").slice(0, 80), alt: e.alt.trim(), width: e.naturalWidth,
     filter: getComputedStyle(e).filter, kept: e.classList.contains("keep-colours"),
-    ground: getComputedStyle(e).backgroundColor}))"""
+    // 1 where the picture is shown in its own proportions
+    stretch: (e.clientWidth - padding(e)) / (e.clientHeight - padding(e))
+        / (e.naturalWidth / e.naturalHeight),
+    ground: getComputedStyle(e).backgroundColor}));
+}"""
 
 # How far the page can be scrolled sideways, and what reaches beyond the window without
 # standing in a box that scrolls (the theme may clip it, and nobody could read it).
@@ -171,6 +177,7 @@ def visit(chromium: Any, address: str, name: str) -> Seen:
     page.set_viewport_size({"width": browser.NARROW, "height": 844})
     page.evaluate(browser.SETTLED)
     seen.searches[browser.NARROW] = page.evaluate(SEARCHES)
+    seen.images["narrow"] = page.evaluate(IMAGES)
     seen.sideways = page.evaluate(SIDEWAYS)
     seen.violations["narrow"] = violations(page, "scrollable-region-focusable")
     context.close()

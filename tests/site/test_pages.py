@@ -47,6 +47,12 @@ def test_every_image_loads_and_has_alt_text(seen: Any) -> None:
         assert image["alt"], f"{image['source']} has no alt text"
 
 
+@pytest.mark.parametrize("state", ["light", "narrow"])
+def test_images_keep_their_proportions(seen: Any, state: str) -> None:
+    for image in seen.images[state]:
+        assert abs(image["stretch"] - 1) < 0.02, image["source"]
+
+
 def test_figures_are_inverted_in_the_dark_only(seen: Any) -> None:
     for image in seen.images["light"]:
         assert image["filter"] == "none"
