@@ -45,44 +45,49 @@ def values() -> list[tuple[str, np.ndarray, np.ndarray]]:
         (r"$\mu$", mean, dmean),
         (r"$c = x - \mu$", centred, dcentred),
         (r"$s = c^2$", squared, dsquared),
-        (r"$\sigma^2$", var, dvar),
-        (r"$\sqrt{\sigma^2 + \epsilon}$", std, dstd),
-        (r"$r$", inv_std, dinv_std),
+        (r"$v = \sigma^2$", var, dvar),
+        (r"$t = \sqrt{v + \epsilon}$", std, dstd),
+        (r"$r = 1/t$", inv_std, dinv_std),
         (r"$\hat x = c\, r$", x_hat, dx_hat),
     ]
 
 
 def draw() -> Figure:
-    fig, axes = figure(6.2)
+    fig, axes = figure(6.6)
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     nodes = values()
-    axes.set_ylim(-len(nodes) + 0.6, 0.95)
-    left, right = 0.27, 0.71
-    axes.text(right, 0.72, "value", ha="center", color=INK, fontsize=10)
-    axes.text(right, 0.44, "gradient of the loss", ha="center", color=RED, fontsize=10)
-    arrow = {"arrowstyle": "-|>", "color": GREY, "lw": 1, "mutation_scale": 10}
+    axes.set_ylim(-len(nodes) + 0.6, 1.0)
+    left, right = 0.2, 0.68
+    axes.text(right, 0.75, "value", ha="center", color=INK, fontsize=11)
+    axes.text(right, 0.46, "gradient of the loss", ha="center", color=RED, fontsize=11)
+    arrow = {"arrowstyle": "-|>", "color": GREY, "lw": 1, "mutation_scale": 10, "shrinkA": 0}
+    boxes = []
     for i, (name, value, gradient) in enumerate(nodes):
-        axes.text(
-            left, -i, name, ha="center", va="center", color=INK, fontsize=11,
+        box = axes.text(
+            left, -i, name, ha="center", va="center", color=INK, fontsize=12,
             bbox={"boxstyle": "round,pad=0.3", "facecolor": "#f2f2f2", "edgecolor": GREY},
         )  # fmt: skip
-        for offset, numbers, color in ((0.15, value, INK), (-0.15, gradient, RED)):
-            axes.text(
-                right,
-                offset - i,
-                _vector(numbers),
-                ha="center",
-                va="center",
-                color=color,
-                fontsize=9,
-            )
+        boxes.append(box)
         if i:
+            axes.text(0.36, -i, f"node {i}", va="center", color=GREY, fontsize=8.5)
             axes.annotate("", (left, -i + 0.27), (left, -i + 0.73), arrowprops=arrow)
+        for offset, numbers, color in ((0.17, value, INK), (-0.17, gradient, RED)):
+            axes.text(
+                right, offset - i, _vector(numbers), ha="center", va="center",
+                color=color, fontsize=10,
+            )  # fmt: skip
     # The two branches that skip nodes: x reaches c directly, and c reaches x_hat directly.
-    for start, end, at_start, at_end, bend in ((0, 2, 0.055, 0.13, 0.7), (2, 7, 0.13, 0.12, 0.3)):
+    # They leave and enter the boxes at their left edges, wherever these came to lie.
+    fig.canvas.draw()
+    edges = []
+    for box in boxes:
+        patch = box.get_bbox_patch()
+        assert patch is not None
+        edges.append(patch.get_window_extent().transformed(axes.transData.inverted()).x0)
+    for start, end, bend in ((0, 2, 0.8), (2, 7, 0.25)):
         axes.annotate(
-            "", (left - at_end, -end + 0.08), (left - at_start, -start - 0.08),
-            arrowprops={**arrow, "connectionstyle": f"arc3,rad={bend}"},
+            "", (edges[end], -end + 0.06), (edges[start], -start - 0.06),
+            arrowprops={**arrow, "shrinkB": 0, "connectionstyle": f"arc3,rad={bend}"},
         )  # fmt: skip
     return fig

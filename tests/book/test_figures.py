@@ -38,6 +38,6 @@ def test_the_graphs_numbers_are_right(figures):
     for i in range(4):
         e = step * np.eye(4)[i]
         assert abs((from_c(c + e) - from_c(c - e)) / (2 * step) - dc[i]) < 1e-8
-    var, dvar = nodes["\\sigma^2"]
+    var, dvar = nodes["v = \\sigma^2"]
     numeric = (c[0] / np.sqrt(var + step) - c[0] / np.sqrt(var - step)) / (2 * step)
     assert abs(numeric - dvar) < 1e-8

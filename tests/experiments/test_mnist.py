@@ -52,6 +52,7 @@ def test_a_run_records_what_it_did(data, batch_norm):
     assert result.final["test_accuracy"] == result.curve["test_accuracy"][-1]
     assert result.final["steps_done"] == 60
     assert ("test_accuracy_algorithm2" in result.final) == batch_norm
+    assert ("test_accuracy_training_mode_2" in result.final) == batch_norm
     for low, middle, high in zip(*(result.curve[p] for p in ("p15", "p50", "p85")), strict=True):
         assert low <= middle <= high
 
@@ -108,6 +109,16 @@ def test_training_stops_when_the_loss_is_no_number(data):
     assert done == 0
 
 
+def test_accuracy_in_batches(data):
+    network = mnist_network(batch_norm=True, std=0.1, rng=np.random.default_rng(0), hidden=20)
+    x, labels = data.test_images.reshape(100, -1).astype(np.float32), data.test_labels
+    network.train(False)
+    whole = mnist.accuracy_of(network, x, labels)
+    assert mnist.accuracy_of(network, x, labels, batch_size=10) == whole
+    right = network.forward(x[:90]).argmax(axis=1) == labels[:90]
+    assert mnist.accuracy_of(network, x, labels, batch_size=30) == np.mean(right)
+
+
 def test_drift_is_in_units_of_the_spread():
     tracks = np.array([[[-1.0], [0.0], [1.0]], [[2.0], [3.0], [4.0]]])  # moves by 3, spread 1
     np.testing.assert_allclose(median_drift(tracks), [3.0])
@@ -125,6 +136,7 @@ def test_evaluations_end_with_the_last_step():
     assert steps[-1] == 50_000
     assert steps == sorted(set(steps))
     assert evaluation_steps(10) == [0, 10]
+    assert np.diff(steps).max() == 1000
 
 
 def test_a_study_resumes_and_keeps_what_it_has(tmp_path):

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,3 +173,25 @@ def test_a_charts_picture_becomes_lighter_and_a_photograph_keeps_its_colours() -
     assert np.array_equal(pixels(notebooks.lighter(as_png(photograph))), photograph)
     transparent = np.zeros((10, 10, 4), np.uint8)
     assert pixels(notebooks.lighter(as_png(transparent))).min() == 255  # shown on white
+
+
+def set_up_cell(path: Path) -> str:
+    cells = notebooks.read(path).cells
+    return next(cell.source for cell in cells if "setup" in notebooks.tags(cell))
+
+
+def test_every_notebook_has_the_same_set_up() -> None:
+    assert len({set_up_cell(path) for path in NOTEBOOKS}) == 1
+
+
+def test_alone_and_without_an_address_the_set_up_says_what_to_do() -> None:
+    source = "\n".join(
+        line for line in set_up_cell(NOTEBOOKS[0]).splitlines() if not line.startswith("%")
+    )
+    source = notebooks.SETUP_LINE.sub('REPOSITORY = ""', source)
+    hidden = "import sys\nsys.modules['bn'] = sys.modules['bn.reference'] = None\n"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden + source], capture_output=True, text=True, cwd=ROOT.parent
+    )
+    assert done.returncode != 0
+    assert "set REPOSITORY above to owner/name" in done.stderr.replace("\n", " ")
