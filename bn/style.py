@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -41,6 +42,7 @@ _SETTINGS: Any = {
     "ytick.color": INK,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
+    "axes.prop_cycle": cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"]),
     "svg.hashsalt": "bn",  # the same figure gives the same file
 }
 

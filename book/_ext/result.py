@@ -152,13 +152,19 @@ class RecordsDirective(SphinxDirective):
     """Print the record of one study: where it was run, every arm, every figure."""
 
     required_arguments = 1
-    option_spec = {"figures": directives.unchanged_required}  # noqa: RUF012 (docutils' own form)
+    option_spec = {  # noqa: RUF012 (docutils' own form)
+        "figures": directives.unchanged_required,
+        "grid": directives.unchanged_required,
+    }
 
     def run(self) -> list[nodes.Node]:
         study = self.arguments[0]
         try:
             runs = record.load(study, RESULTS)
-            rows = self._rows(runs, self.options.get("figures", "").split())
+            tables = (
+                [_arms(runs, self.options["figures"].split())] if "figures" in self.options else []
+            )
+            tables += _grids(runs, self.options["grid"]) if "grid" in self.options else []
         except RecordError as error:
             raise self.error(f"records: {error}") from error
         path = RESULTS / f"{study}.json"
@@ -169,26 +175,47 @@ class RecordsDirective(SphinxDirective):
             refdoc=self.env.docname,
         )  # fmt: skip
         paragraph += nodes.Text(".")
-        return [paragraph, _table(rows)]
+        return [paragraph, *tables]
 
-    def _rows(self, runs: list[Run], figures: list[str]) -> list[list[str]]:
-        head = ["arm", "learning rate", "std", "steps", "seeds", *figures]
-        rows = [head]
-        for arm in dict.fromkeys(run.arm for run in runs):
-            of_arm = [run for run in runs if run.arm == arm]
-            config = of_arm[0].config
-            cells = [arm, *(f"{config[k]:g}" for k in ("lr", "std", "steps")), str(len(of_arm))]
-            for figure in figures:
-                try:
-                    summary = record.summarize(runs, arm, figure)
-                    form = "percent" if "accuracy" in figure else ".4g"
-                    cells.append(format_summary(summary, form))
-                except RecordError:
-                    if not any(figure in run.final for run in runs):
-                        raise
-                    cells.append("–")
-            rows.append(cells)
-        return rows
+
+def _arms(runs: list[Run], figures: list[str]) -> nodes.table:
+    """One row an arm, one column a figure."""
+    rows = [["arm", "learning rate", "std", "steps", "seeds", *figures]]
+    for arm in dict.fromkeys(run.arm for run in runs):
+        of_arm = [run for run in runs if run.arm == arm]
+        config = of_arm[0].config
+        cells = [arm, *(f"{config[k]:g}" for k in ("lr", "std", "steps")), str(len(of_arm))]
+        for figure in figures:
+            if any(figure in run.final for run in of_arm):
+                cells.append(_cell(record.summarize(runs, arm, figure), figure))
+            elif any(figure in run.final for run in runs):
+                cells.append("–")  # not every arm has every figure
+            else:
+                raise RecordError(f"no run has the figure {figure!r}")
+        rows.append(cells)
+    return _table(rows)
+
+
+def _grids(runs: list[Run], figure: str) -> list[nodes.Node]:
+    """A table for each kind of network: learning rate across, initial scale down."""
+    out: list[nodes.Node] = []
+    for batch_norm, title in ((False, "Without BN"), (True, "With BN")):
+        arms = {
+            (run.config["std"], run.config["lr"]): run.arm
+            for run in runs
+            if run.config["batch_norm"] == batch_norm
+        }
+        rates = sorted({lr for _, lr in arms})
+        rows = [["std \\ rate", *(f"{lr:g}" for lr in rates)]]
+        for std in sorted({std for std, _ in arms}):
+            summaries = [record.summarize(runs, arms[std, lr], figure) for lr in rates]
+            rows.append([f"{std:g}", *(_cell(s, figure) for s in summaries)])
+        out += [nodes.paragraph("", f"{title}: {figure}."), _table(rows)]
+    return out
+
+
+def _cell(summary: Summary, figure: str) -> str:
+    return format_summary(summary, "percent" if "accuracy" in figure else ".4g")
 
 
 def _table(rows: list[list[str]]) -> nodes.table:

@@ -58,7 +58,7 @@ def draw() -> Figure:
     axes.set_xlim(0, 1)
     nodes = values()
     axes.set_ylim(-len(nodes) + 0.6, 1.0)
-    left, right = 0.2, 0.68
+    left, right = 0.2, 0.71
     axes.text(right, 0.75, "value", ha="center", color=INK, fontsize=11)
     axes.text(right, 0.46, "gradient of the loss", ha="center", color=RED, fontsize=11)
     arrow = {"arrowstyle": "-|>", "color": GREY, "lw": 1, "mutation_scale": 10, "shrinkA": 0}
