@@ -5,6 +5,7 @@ it to IMPLEMENTATIONS. Arrays are NumPy's on both sides of the interface.
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -76,10 +77,88 @@ class Reference:
         return reference.BatchNorm(num_features, **options)
 
 
-IMPLEMENTATIONS = [Reference()]
+def to_tensor(array):
+    """A tensor that shares the array's memory, or the value itself where torch has no such type."""
+    import torch
+
+    array = None if array is None else np.asarray(array)
+    if array is None or array.dtype.kind not in "biufc":
+        return array
+    if min(array.strides, default=0) < 0:  # torch has no negative strides
+        array = array.copy(order="K")
+    return torch.from_numpy(array)
 
 
-@pytest.fixture(params=IMPLEMENTATIONS, ids=lambda implementation: implementation.name)
+class Pytorch:
+    name = "pytorch"
+    dtypes = ("float16", "float32", "float64")
+    errors = (ValueError, TypeError)
+
+    def step(self, x, dy, gamma=None, beta=None, **options):
+        import torch
+
+        from bn import pytorch
+
+        tensors = [to_tensor(value) for value in (x, gamma, beta)]
+        learned = [t for t in tensors if torch.is_tensor(t) and t.dtype.is_floating_point]
+        for t in learned:
+            t.requires_grad_()
+        y, cache = pytorch.batch_norm_forward(*tensors, **options)
+        gradients = pytorch.batch_norm_backward(to_tensor(dy), cache)
+        by_autograd = iter(torch.autograd.grad(y, learned, to_tensor(dy)))
+        for tensor, gradient in zip(tensors, gradients, strict=True):
+            if tensor is not None:  # autograd must arrive at the same numbers
+                torch.testing.assert_close(
+                    next(by_autograd), gradient.to(tensor.dtype), rtol=0, atol=0, equal_nan=True
+                )
+        results = (y, cache.mean, cache.var, *gradients)
+        return Step(*(result.detach().numpy() for result in results))
+
+    def inference(self, x, mean, var, gamma=None, beta=None, **options):
+        from bn import pytorch
+
+        tensors = [to_tensor(value) for value in (x, mean, var, gamma, beta)]
+        return pytorch.batch_norm_inference(*tensors, **options).numpy()
+
+    def layer(self, num_features, **options):
+        return PytorchLayer(num_features, **options)
+
+
+class PytorchLayer:
+    """The module, in float64; whatever needs no number of axes is in the class for 1d."""
+
+    def __init__(self, num_features, **options):
+        import torch
+
+        from bn import pytorch
+
+        options = {"dtype": torch.float64, "nonfinite": "raise", **options}
+        self.module = pytorch.BatchNorm1d(num_features, **options)
+
+    def forward(self, x):
+        self.x = to_tensor(x).requires_grad_()
+        self.y = self.module.train(self.training)(self.x)
+        return self.y.detach().numpy()
+
+    def backward(self, dy):
+        import torch
+
+        return torch.autograd.grad(self.y, self.x, to_tensor(dy))[0].numpy()
+
+    training = True
+    running_mean = property(lambda self: self.module.running_mean.numpy())
+    running_var = property(lambda self: self.module.running_var.numpy())
+    num_batches = property(lambda self: self.module.num_batches_tracked.item())
+
+
+without_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+IMPLEMENTATIONS = [
+    pytest.param(Reference(), id="reference"),
+    pytest.param(Pytorch(), id="pytorch", marks=without_torch),
+]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
 def bn(request: pytest.FixtureRequest) -> Implementation:
     return request.param
 

@@ -82,6 +82,7 @@ def test_a_wrong_number_of_channels_leaves_the_statistics(bn, rng, affine):
     ],
 )
 def test_bad_options(bn, options):
+    options = dict(options)  # the next implementation gets the same ones
     num_features = options.pop("num_features", 3)
     with pytest.raises(bn.errors, match=next(iter(options), "num_features")):
         bn.layer(num_features, **options)
