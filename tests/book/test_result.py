@@ -113,3 +113,18 @@ def test_every_record_has_its_place_on_the_records_page(root):
     for path in (root / "results").glob("*.json"):
         assert f"(record-{path.stem})=" in page
         assert f"```{{records}} {path.stem}" in page
+
+
+def test_the_sweep_is_shown_as_a_grid(tmp_path, root, result):
+    done = build(tmp_path, root, ".. records:: mnist-sweep\n   :grid: test_accuracy")
+    assert done.returncode == 0, done.stderr
+    html = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    for arm in ("plain-lr0.1-std0.3", "bn-lr10-std0.01"):
+        number, _, _ = result.look_up(f"mnist-sweep: {arm}: test_accuracy: percent")
+        assert number in html
+
+
+def test_a_table_of_arms_refuses_a_figure_that_no_run_has(tmp_path, root):
+    done = build(tmp_path, root, ".. records:: mnist-paper\n   :figures: test_accuracy speed")
+    assert done.returncode != 0
+    assert "speed" in done.stderr
