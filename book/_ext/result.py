@@ -179,20 +179,21 @@ class RecordsDirective(SphinxDirective):
 
 
 def _arms(runs: list[Run], figures: list[str]) -> nodes.table:
-    """One row an arm, one column a figure."""
-    rows = [["arm", "learning rate", "std", "steps", "seeds", *figures]]
-    for arm in dict.fromkeys(run.arm for run in runs):
-        of_arm = [run for run in runs if run.arm == arm]
-        config = of_arm[0].config
-        cells = [arm, *(f"{config[k]:g}" for k in ("lr", "std", "steps")), str(len(of_arm))]
-        for figure in figures:
-            if any(figure in run.final for run in of_arm):
-                cells.append(_cell(record.summarize(runs, arm, figure), figure))
-            elif any(figure in run.final for run in runs):
-                cells.append("–")  # not every arm has every figure
-            else:
-                raise RecordError(f"no run has the figure {figure!r}")
-        rows.append(cells)
+    """One column an arm, one row a setting or a figure: few arms fit on a phone that way."""
+    arms = {run.arm: run for run in runs}
+    rows = [["", *arms]]
+    for name, title in (("lr", "learning rate"), ("std", "initial std"), ("steps", "steps")):
+        rows.append([title, *(f"{run.config[name]:g}" for run in arms.values())])
+    rows.append(["seeds", *(str(sum(r.arm == arm for r in runs)) for arm in arms)])
+    for figure in figures:
+        has = {run.arm for run in runs if figure in run.final}
+        if not has:
+            raise RecordError(f"no run has the figure {figure!r}")
+        cells = [
+            _cell(record.summarize(runs, arm, figure), figure) if arm in has else "–"
+            for arm in arms  # not every arm has every figure
+        ]
+        rows.append([figure, *cells])
     return _table(rows)
 
 

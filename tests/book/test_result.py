@@ -1,5 +1,6 @@
 """The role ``{result}``: numbers come from records, and an unknown key fails the build."""
 
+import shutil
 import subprocess
 import sys
 
@@ -73,6 +74,7 @@ def build(tmp_path, root, text):
     source.mkdir()
     conf = f"import sys\nsys.path.insert(0, {str(root / 'book' / '_ext')!r})\n"
     (source / "conf.py").write_text(conf + "extensions = ['result']\n", encoding="utf-8")
+    shutil.copytree(root / "results", source / "results")  # the page offers them for download
     page = f"Title\n=====\n\n.. _record-mnist-paper:\n\nRecord\n------\n\n{text}\n"
     (source / "index.rst").write_text(page, encoding="utf-8")
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", source, tmp_path / "out"]
