@@ -86,22 +86,23 @@ def batch_norm_forward(
     """
     x = checks.as_input("x", x)
     axis = checks.as_axis(axis, x.shape)
-    dtype, channels = checks.COMPUTE_DTYPE[x.dtype.name], x.shape[axis]
+    dtype, returned, channels = checks.COMPUTE_DTYPE[x.dtype.name], x.dtype, x.shape[axis]
     gamma = checks.as_channels("gamma", gamma, 1.0, channels, dtype)
     beta = checks.as_channels("beta", beta, 0.0, channels, dtype)
     checks.check_eps(eps)
     checks.check_batch(x.shape, channels)
 
     # [forward]
-    centred, mean, var = moments(x.astype(dtype, copy=False), axis)  # x - mu, mu, sigma^2
+    x = x.astype(dtype, copy=False)
+    centred, mean, var = moments(x, axis)  # x - mu, mu, sigma^2
     checks.check_variance(var, eps, name="the variance of x")
     inv_std = (1.0 / np.sqrt(var + eps)).astype(dtype)  # (C,)
     x_hat = centred * along(inv_std, x, axis)  # normalize
     y = along(gamma, x, axis) * x_hat + along(beta, x, axis)  # scale and shift
     # [/forward]
 
-    cache = BatchNormCache(x_hat, mean, var, inv_std, gamma, axis, x.dtype)
-    return y.astype(x.dtype, copy=False), cache
+    cache = BatchNormCache(x_hat, mean, var, inv_std, gamma, axis, returned)
+    return y.astype(returned, copy=False), cache
 
 
 def batch_norm_backward(dy: ArrayLike, cache: BatchNormCache) -> tuple[Array, Array, Array]:

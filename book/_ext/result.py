@@ -211,12 +211,15 @@ def _grids(runs: list[Run], figure: str) -> list[nodes.Node]:
         for std in sorted({std for std, _ in arms}):
             summaries = [record.summarize(runs, arms[std, lr], figure) for lr in rates]
             rows.append([f"{std:g}", *(_cell(s, figure) for s in summaries)])
-        out += [nodes.paragraph("", f"{title}: {figure}."), _table(rows)]
+        text = f"{title}: {figure}, by initial std (rows) and learning rate (columns)."
+        out += [nodes.paragraph("", text), _table(rows)]
     return out
 
 
 def _cell(summary: Summary, figure: str) -> str:
-    return format_summary(summary, "percent" if "accuracy" in figure else ".4g")
+    if "accuracy" in figure:
+        return format_summary(summary, "percent")
+    return format_summary(summary, "integer" if summary.mean >= 100 else ".2f")
 
 
 def _table(rows: list[list[str]]) -> nodes.table:
