@@ -207,7 +207,7 @@ def _grids(runs: list[Run], figure: str) -> list[nodes.Node]:
             if run.config["batch_norm"] == batch_norm
         }
         rates = sorted({lr for _, lr in arms})
-        rows = [["std \\ rate", *(f"{lr:g}" for lr in rates)]]
+        rows = [["std", *(f"{lr:g}" for lr in rates)]]
         for std in sorted({std for std, _ in arms}):
             summaries = [record.summarize(runs, arms[std, lr], figure) for lr in rates]
             rows.append([f"{std:g}", *(_cell(s, figure) for s in summaries)])

@@ -5,13 +5,13 @@ it to IMPLEMENTATIONS. Arrays are NumPy's on both sides of the interface.
 """
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
 import pytest
+import torch
 
-from bn import reference
+from bn import pytorch, reference
 
 
 @dataclass
@@ -79,8 +79,6 @@ class Reference:
 
 def to_tensor(array):
     """A tensor that shares the array's memory, or the value itself where torch has no such type."""
-    import torch
-
     array = None if array is None else np.asarray(array)
     if array is None or array.dtype.kind not in "biufc":
         return array
@@ -95,10 +93,6 @@ class Pytorch:
     errors = (ValueError, TypeError)
 
     def step(self, x, dy, gamma=None, beta=None, **options):
-        import torch
-
-        from bn import pytorch
-
         tensors = [to_tensor(value) for value in (x, gamma, beta)]
         learned = [t for t in tensors if torch.is_tensor(t) and t.dtype.is_floating_point]
         for t in learned:
@@ -115,8 +109,6 @@ class Pytorch:
         return Step(*(result.detach().numpy() for result in results))
 
     def inference(self, x, mean, var, gamma=None, beta=None, **options):
-        from bn import pytorch
-
         tensors = [to_tensor(value) for value in (x, mean, var, gamma, beta)]
         return pytorch.batch_norm_inference(*tensors, **options).numpy()
 
@@ -125,13 +117,9 @@ class Pytorch:
 
 
 class PytorchLayer:
-    """The module, in float64; whatever needs no number of axes is in the class for 1d."""
+    """A module, in float64, with autograd for the backward pass."""
 
     def __init__(self, num_features, **options):
-        import torch
-
-        from bn import pytorch
-
         options = {"dtype": torch.float64, "nonfinite": "raise", **options}
         self.module = pytorch.BatchNorm1d(num_features, **options)
 
@@ -141,8 +129,6 @@ class PytorchLayer:
         return self.y.detach().numpy()
 
     def backward(self, dy):
-        import torch
-
         return torch.autograd.grad(self.y, self.x, to_tensor(dy))[0].numpy()
 
     training = True
@@ -151,14 +137,10 @@ class PytorchLayer:
     num_batches = property(lambda self: self.module.num_batches_tracked.item())
 
 
-without_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
-IMPLEMENTATIONS = [
-    pytest.param(Reference(), id="reference"),
-    pytest.param(Pytorch(), id="pytorch", marks=without_torch),
-]
+IMPLEMENTATIONS = [Reference(), Pytorch()]
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
+@pytest.fixture(params=IMPLEMENTATIONS, ids=lambda implementation: implementation.name)
 def bn(request: pytest.FixtureRequest) -> Implementation:
     return request.param
 
