@@ -5,10 +5,10 @@ RUN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts/python.exe,.venv/bin/python
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help environment book test lab data lint outputs address screenshots clean distclean
+.PHONY: help environment book test test-gpu lab data lint outputs address screenshots clean distclean
 
 help:  ## print this list
-	@sed -n 's/^\([a-z]*\):.*## /\1  /p' Makefile | awk -F '  ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | awk -F '  ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 book: environment  ## build the site into _build/html; warnings are errors
 	@echo "book: building the site into _build/html"
@@ -16,6 +16,9 @@ book: environment  ## build the site into _build/html; warnings are errors
 
 test: environment  ## style, types, imports, unit and browser tests, and the notebooks again
 	@$(RUN) -m tools.check
+
+test-gpu: environment  ## only the tests of bn.pytorch that need a GPU; they skip without one
+	@$(RUN) -m pytest tests/pytorch/test_gpu.py
 
 lab: environment  ## open the notebooks in JupyterLab
 	@echo "lab: JupyterLab on notebooks/ (stop it with Ctrl-C)"

@@ -6,6 +6,8 @@
     Algorithm 1 and 2 of the paper, forward and backward, in NumPy.
 ``bn.layers``
     The other layers that a small network needs, in NumPy.
+``bn.pytorch``
+    The same for PyTorch: a custom operator, and modules that take the place of torch.nn's.
 ``bn.data``
     MNIST and CIFAR-10, complete and verified.
 ``bn.experiments``

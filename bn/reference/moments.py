@@ -4,9 +4,10 @@ Three ways to a variance, worst first, for float32 values of mean 1e6 and varian
 
 * E[x²] − E[x]²: two numbers near 1e12 are subtracted, float32 keeps 7 digits, nothing is left.
 * Two passes, mean((x − mean(x))²): the mean itself is rounded, to steps of 0.06 near 1e6.
-* Shifted, as here: subtract a pivot first. Any sample of the channel will do. Numbers that are
-  near each other subtract without a rounding error (Sterbenz's lemma), so what remains is
-  data with a small mean, on which two passes are accurate.
+* Shifted, as here: subtract a pivot near the mean first. Numbers that are near each other
+  subtract without a rounding error (Sterbenz's lemma), so what remains is data with a small
+  mean, on which two passes are accurate. Any sample would do as a pivot, were it never an
+  outlier; so the pivot is the mean, measured from the first sample and rounded.
 """
 
 import numpy as np
@@ -40,10 +41,11 @@ def moments(x: Array, axis: int) -> tuple[Array, Array, Array]:
     shape = tuple(x.shape[axis] if a == axis else 1 for a in range(x.ndim))  # broadcasts against x
 
     with np.errstate(invalid="ignore", over="ignore"):  # told apart below
-        first = tuple(slice(None) if a == axis else slice(0, 1) for a in range(x.ndim))
-        pivot = x[first]  # shape (1, C, 1, ..): one sample of each channel
-        shifted = x - pivot
+        first = x[tuple(slice(None) if a == axis else slice(0, 1) for a in range(x.ndim))]
         # Sums are accumulated in float64: row after row in float32 they would drift.
+        guess = (x - first).mean(axis=others, dtype=np.float64)  # (C,)
+        pivot = first + guess.reshape(shape).astype(x.dtype)  # (1, C, 1, ..)
+        shifted = x - pivot
         offset = shifted.mean(axis=others, dtype=np.float64)  # (C,)
         centred = shifted - offset.reshape(shape).astype(x.dtype)
         mean = pivot.reshape(-1).astype(np.float64) + offset

@@ -132,6 +132,13 @@ def test_large_means_do_not_cancel(bn, truth, rng, mean):
     assert np.abs(got.var - expected.var).max() < 1e-6 * expected.var.max()
 
 
+def test_an_outlier_in_the_first_place_costs_the_others_nothing(bn, truth, rng):
+    x = (1e4 + rng.standard_normal((4096, 4))).astype(np.float32)
+    x[0] += 200
+    got, expected = bn.step(x, x), truth.step(x, x)
+    assert np.abs(got.y - expected.y)[1:].max() < 1e-6
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e9, -3.3e30])
 @pytest.mark.parametrize("shape", [(64, 3), (1, 1, 10, 10)])
 def test_a_constant_channel_gives_exactly_beta(bn, shape, value):

@@ -1,0 +1,81 @@
+"""Batch normalization in PyTorch: our own forward and backward, on the CPU, CUDA and MPS.
+
+``batch_norm_forward`` and ``batch_norm_backward``
+    The pair of :mod:`bn.reference`, on tensors.
+``batch_norm``
+    The same with running statistics, for use inside a network.
+``BatchNorm1d``, ``BatchNorm2d``, ``BatchNorm3d``
+    Drop-ins for the modules of torch.nn.
+``convert``
+    Swap the batch norms of a whole model.
+
+Forward and backward are operators of torch in closed form, and so is the gradient of the
+gradient. Therefore they work with autograd (twice), ``torch.compile``, ``torch.export``, autocast
+and every memory format. They take several passes over the data where torch.nn takes one or two,
+so they are slower. The first rows below are why one would use them, the last are their limits:
+
+============================  ================================  ================================
+case                          torch.nn                          here
+============================  ================================  ================================
+mean 1e6, std 1, float32      y wrong by 0.01 and more          y right to 1e-6
+constant channel              y may be far from beta            y is exactly beta
+values near 1e30, float32     y is 0                            y is right
+variance beyond float64       y is 0                            OverflowError; on a GPU y is right
+NaN or infinity in a batch    running statistics spoilt for     statistics and counter stay; y
+                              ever                              shows it; or an error (option
+                                                                ``nonfinite``)
+empty batch in training       counted                           not counted
+eps = 0 in training           refused                           allowed; a constant channel is an
+                                                                error, on a GPU NaN
+running variance              m/(m-1) var                       the same, or var (option
+                                                                ``unbiased=False``)
+options out of range          accepted                          ValueError
+wrong number of channels      RuntimeError, or accepted if      ValueError
+                              nothing is learned or tracked
+float64 input, float32        RuntimeError                      computed in float64
+module
+third derivative              given                             NotImplementedError
+torch.func.grad               works                             RuntimeError, as for any custom
+                                                                operator; use torch.autograd.grad
+torch.jit.script, torch.fx    work                              refused: ``convert`` to torch.nn
+                                                                before; so too for ONNX
+============================  ================================  ================================
+
+``torch.vmap`` takes the statistics of each slice by itself, one slice after the other. A module
+that is training has one set of running statistics, so there it is a RuntimeError, as in torch.nn.
+"""
+
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        "bn.pytorch needs PyTorch, which is not installed here. Get it with `pip install torch`, "
+        "or choose the build for your machine on https://pytorch.org/get-started/locally",
+        name="torch",
+    ) from error
+
+from bn.pytorch.convert import convert
+from bn.pytorch.functional import (
+    BatchNormCache,
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+)
+from bn.pytorch.modules import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from bn.pytorch.running import update_running
+
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "BatchNormCache",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
+    "convert",
+    "update_running",
+]

@@ -1,0 +1,236 @@
+"""Batch normalization as functions of tensors: the pair of the reference, and one for daily use.
+
+``batch_norm_forward`` and ``batch_norm_backward`` are the pair of :mod:`bn.reference`, with an
+explicit cache. ``batch_norm`` is the function behind the modules: autograd calls the backward
+pass, and running statistics are kept. Both use the same operators, so both are differentiable
+twice, and both run wherever the tensors are.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from bn.pytorch.checks import check_channels, check_input, check_upstream
+from bn.pytorch.inference import batch_norm_inference_op
+from bn.pytorch.running import NonFinite, update_running
+from bn.pytorch.training import batch_norm_backward_op, batch_norm_op
+from bn.reference.checks import as_axis, check_batch, check_eps
+
+
+class BatchNormCache(NamedTuple):
+    """What the backward pass needs to know of the forward pass.
+
+    Attributes
+    ----------
+    x : tensor
+        The mini-batch itself, not x_hat: it is kept anyway, and x_hat is quickly had again.
+    gamma : tensor, shape (C,), or None
+    mean, var : tensors, shape (C,)
+        Mean and biased variance of the mini-batch, in float64 where the device has it.
+    pivot, offset : tensor, shape (C,)
+        Their sum is the mean, with more digits where there is no float64.
+    inv_std : tensor, shape (C,)
+        ``1 / sqrt(var + eps)``.
+    axis : int
+        The axis of the channels.
+    """
+
+    x: Tensor
+    gamma: Tensor | None
+    mean: Tensor
+    var: Tensor
+    pivot: Tensor
+    offset: Tensor
+    inv_std: Tensor
+    axis: int
+
+
+def batch_norm_forward(
+    x: Tensor,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    *,
+    eps: float = 1e-5,
+    axis: int = 1,
+) -> tuple[Tensor, BatchNormCache]:
+    """Normalize each channel of a mini-batch, then scale and shift it: Algorithm 1 of the paper.
+
+    Parameters
+    ----------
+    x : tensor of float16, bfloat16, float32 or float64
+        The mini-batch, for example (N, C) or (N, C, H, W), on any device, in any memory format.
+        Statistics are taken over every axis but `axis`.
+    gamma, beta : tensor, shape (C,), optional
+        Scale and shift. Default: ones and zeros.
+    eps : float
+        Added to the variance, in the squared unit of x. 0 is allowed.
+    axis : int
+        The axis of the channels.
+
+    Returns
+    -------
+    y : tensor, the shape, type and memory format of x
+        Differentiable twice for x, gamma and beta. A third time is refused.
+    cache : BatchNormCache
+        For :func:`batch_norm_backward`, and to read the statistics from. To autograd they are
+        constants.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit; if there is only one value per channel; on the CPU, if
+        `eps` is 0 and a channel is constant.
+    OverflowError
+        On the CPU, if the variance of finite values does not fit in float64.
+
+    Notes
+    -----
+    Half precision is computed in float32, anything else in its own type. On a GPU no value is
+    looked at, because that would make it wait: dividing 0 by 0 gives NaN there.
+    """
+    check_input("x", x)
+    axis = as_axis(axis, tuple(x.shape))
+    check_channels("gamma", gamma, x, axis)
+    check_channels("beta", beta, x, axis)
+    check_eps(eps)
+    check_batch(tuple(x.shape), x.shape[axis])
+    y, pivot, offset, var, inv_std = batch_norm_op(x, gamma, beta, float(eps), axis)
+    mean = pivot.to(offset.dtype) + offset  # (C,)
+    return y, BatchNormCache(x, gamma, mean, var, pivot, offset, inv_std, axis)
+
+
+def batch_norm_backward(dy: Tensor, cache: BatchNormCache) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of the loss for x, gamma and beta, as autograd would call for them.
+
+    Parameters
+    ----------
+    dy : tensor, the shape of y
+        The gradient of the loss for y.
+    cache : BatchNormCache
+        From :func:`batch_norm_forward`.
+
+    Returns
+    -------
+    dx : tensor, the shape, type and memory format of x
+        Differentiable, like the next two, for dy, x and gamma.
+    dgamma, dbeta : tensor, shape (C,), float32 or float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dy` does not have the shape of y, or is not floating point.
+    """
+    check_upstream(dy, cache.x)
+    gradients: tuple[Tensor, Tensor, Tensor] = batch_norm_backward_op(
+        dy, cache.x, cache.gamma, cache.pivot, cache.offset, cache.inv_std, cache.axis
+    )
+    return gradients
+
+
+def batch_norm_inference(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    *,
+    eps: float = 1e-5,
+    axis: int = 1,
+) -> Tensor:
+    """Normalize with fixed statistics: line 11 of Algorithm 2 (section 3.1 of the paper).
+
+    Parameters
+    ----------
+    x : tensor of float16, bfloat16, float32 or float64
+        Any batch, of any size: each value is treated by itself.
+    mean, var : tensor, shape (C,)
+        Statistics of the population. Nothing is differentiated by them.
+    gamma, beta, eps, axis
+        As in :func:`batch_norm_forward`.
+
+    Returns
+    -------
+    y : tensor, the shape, type and memory format of x
+        Differentiable twice for x, gamma and beta.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit; on the CPU, if a variance is negative or `var + eps` is 0.
+    """
+    check_input("x", x)
+    axis = as_axis(axis, tuple(x.shape))
+    for name, value in (("mean", mean), ("var", var)):
+        if value is None:
+            raise TypeError(f"{name} is None; inference needs the statistics of the population")
+        check_channels(name, value, x, axis)
+    check_channels("gamma", gamma, x, axis)
+    check_channels("beta", beta, x, axis)
+    check_eps(eps)
+    y: Tensor = batch_norm_inference_op(
+        x, mean.detach(), var.detach(), gamma, beta, float(eps), axis
+    )
+    return y
+
+
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    *,
+    training: bool = True,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+    unbiased: bool = True,
+    axis: int = 1,
+    nonfinite: NonFinite = "keep",
+    num_batches: Tensor | None = None,
+) -> Tensor:
+    """Batch normalization with running statistics, in training and in inference.
+
+    Parameters
+    ----------
+    x, gamma, beta, eps, axis
+        As in :func:`batch_norm_forward`.
+    running_mean, running_var : tensor, shape (C,), optional
+        In training they are moved, in place, towards the statistics of the mini-batch; in
+        inference they are what x is normalized with.
+    training : bool
+        Whether to normalize with the statistics of the mini-batch.
+    momentum, unbiased, nonfinite, num_batches
+        How the running statistics move, see :func:`~bn.pytorch.update_running`.
+
+    Returns
+    -------
+    y : tensor, the shape, type and memory format of x
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        As :func:`batch_norm_forward`, :func:`batch_norm_inference` and
+        :func:`~bn.pytorch.update_running` do.
+    """
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("give running_mean and running_var both, or neither")
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("training is False: running_mean and running_var must be given")
+        return batch_norm_inference(x, running_mean, running_var, gamma, beta, eps=eps, axis=axis)
+    y, cache = batch_norm_forward(x, gamma, beta, eps=eps, axis=axis)
+    if running_mean is not None and running_var is not None:
+        check_channels("running_mean", running_mean, x, cache.axis)
+        check_channels("running_var", running_var, x, cache.axis)
+        update_running(
+            running_mean,
+            running_var,
+            cache.mean,
+            cache.var,
+            x.numel() // x.shape[cache.axis],
+            momentum=momentum,
+            unbiased=unbiased,
+            nonfinite=nonfinite,
+            num_batches=num_batches,
+        )
+    return y

@@ -1,0 +1,192 @@
+"""Batch normalization with known statistics: three operators of torch.
+
+The map is affine in x, y = g h + beta with h = (x - mean) r and r = 1/sqrt(var + eps), so
+
+    dx = g r dy,   dgamma = sum(dy h),   dbeta = sum(dy)
+
+and, for u, v, w from above for these three: u g r + v h + w for dy, v r dy for x, and
+r sum(u dy) for gamma. The statistics are taken as given: nothing is differentiated by them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bn.pytorch.checks import COMPUTE_DTYPE
+from bn.pytorch.moments import along, channel_sum, refuse_third, rounded, wide_dtype, widened
+
+
+def inverse_std(var: Tensor, x: Tensor, eps: float) -> Tensor:
+    """Return ``1 / sqrt(var + eps)``, (C,); on the CPU, raise ValueError where there is none."""
+    var = var.to(wide_dtype(x))
+    if var.device.type == "cpu":  # elsewhere looking would make the device wait
+        for bad, says in ((var < 0, "expected 0 or more"), (var + eps == 0, f"and eps is {eps}")):
+            if bad.any():
+                channel = int(bad.int().argmax())
+                raise ValueError(f"var is {var[channel].item()} in channel {channel}, {says}")
+    return (var + eps).rsqrt()
+
+
+def less_mean(x: Tensor, mean: Tensor, axis: int) -> Tensor:
+    """Return ``x - mean`` in the computing type, as a new tensor laid out like `x`.
+
+    A float64 mean is subtracted from float32 values as two float32 numbers, so that a large
+    mean costs no digits.
+    """
+    centred = widened(x)
+    near = mean.to(centred.dtype)
+    centred -= along(near, centred, axis)
+    if mean.dtype == torch.float64 and centred.dtype == torch.float32:
+        centred -= along(mean - near, centred, axis)
+    return centred
+
+
+# --- forward ---------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("bn_book::batch_norm_inference", mutates_args=())
+def batch_norm_inference_op(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    eps: float,
+    axis: int,
+) -> Tensor:
+    """Return y like x."""
+    inv_std = inverse_std(var, x, eps)
+    scale = inv_std if gamma is None else gamma * inv_std
+    shift = torch.zeros_like(inv_std) if beta is None else beta
+    y = less_mean(x, mean, axis).mul_(along(scale, x, axis)).add_(along(shift, x, axis))
+    return rounded(y, x)
+
+
+@batch_norm_inference_op.register_fake
+def _(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    eps: float,
+    axis: int,
+) -> Tensor:
+    return torch.empty_like(x)
+
+
+# --- gradient --------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("bn_book::batch_norm_inference_backward", mutates_args=())
+def batch_norm_inference_backward_op(
+    dy: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    gamma: Tensor | None,
+    eps: float,
+    axis: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return dx like x, and dgamma, dbeta of shape (C,) in the computing type of x."""
+    inv_std = inverse_std(var, x, eps)
+    x_hat = less_mean(x, mean, axis).mul_(along(inv_std, x, axis))
+    wide_dy = dy.to(x_hat.dtype)
+    dgamma, dbeta = channel_sum(x_hat.mul_(wide_dy), axis), channel_sum(wide_dy, axis)
+    scale = inv_std if gamma is None else gamma * inv_std
+    dx = rounded(wide_dy * along(scale, x, axis), x)
+    return dx, dgamma.to(x_hat.dtype), dbeta.to(x_hat.dtype)
+
+
+@batch_norm_inference_backward_op.register_fake
+def _(
+    dy: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    gamma: Tensor | None,
+    eps: float,
+    axis: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    dgamma, dbeta = (x.new_empty(x.shape[axis], dtype=COMPUTE_DTYPE[x.dtype]) for _ in range(2))
+    return torch.empty_like(x), dgamma, dbeta
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, mean, var, gamma, beta, ctx.eps, ctx.axis = inputs
+    ctx.save_for_backward(x, mean, var, gamma)
+    ctx.beta_dtype = None if beta is None else beta.dtype
+
+
+def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    x, mean, var, gamma = ctx.saved_tensors
+    dx, dgamma, dbeta = batch_norm_inference_backward_op(dy, x, mean, var, gamma, ctx.eps, ctx.axis)
+    for_gamma = None if gamma is None else dgamma.to(gamma.dtype)
+    for_beta = None if ctx.beta_dtype is None else dbeta.to(ctx.beta_dtype)
+    return dx, None, None, for_gamma, for_beta, None, None
+
+
+batch_norm_inference_op.register_autograd(_gradient, setup_context=_save)
+
+
+# --- gradient of the gradient ----------------------------------------------------------------
+
+
+@torch.library.custom_op("bn_book::batch_norm_inference_double_backward", mutates_args=())
+def batch_norm_inference_double_backward_op(
+    u: Tensor,
+    v: Tensor,
+    w: Tensor,
+    dy: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    gamma: Tensor | None,
+    eps: float,
+    axis: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what u, v, w for dx, dgamma, dbeta give for dy, x and gamma; see above."""
+    inv_std = inverse_std(var, x, eps)
+    x_hat = less_mean(x, mean, axis).mul_(along(inv_std, x, axis))
+    scale = inv_std if gamma is None else gamma * inv_std
+    u, wide_dy = u.to(x_hat.dtype), dy.to(x_hat.dtype)
+    for_gamma = inv_std * channel_sum(u * wide_dy, axis)
+    for_x = wide_dy * along(v * inv_std, x, axis)
+    for_dy = u * along(scale, x, axis) + x_hat.mul_(along(v, x, axis)) + along(w, x, axis)
+    return rounded(for_dy, dy), rounded(for_x, x), for_gamma.to(x_hat.dtype)
+
+
+@batch_norm_inference_double_backward_op.register_fake
+def _(
+    u: Tensor,
+    v: Tensor,
+    w: Tensor,
+    dy: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    gamma: Tensor | None,
+    eps: float,
+    axis: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    for_gamma = x.new_empty(x.shape[axis], dtype=COMPUTE_DTYPE[x.dtype])
+    return torch.empty_like(dy), torch.empty_like(x), for_gamma
+
+
+def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.eps, ctx.axis = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _double_gradient(ctx: Any, u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor | None, ...]:
+    dy, x, mean, var, gamma = ctx.saved_tensors
+    for_dy, for_x, for_gamma = batch_norm_inference_double_backward_op(
+        u, v, w, dy, x, mean, var, gamma, ctx.eps, ctx.axis
+    )
+    dgamma = None if gamma is None else for_gamma.to(gamma.dtype)
+    return for_dy, for_x, None, None, dgamma, None, None
+
+
+batch_norm_inference_backward_op.register_autograd(_double_gradient, setup_context=_save_backward)
+batch_norm_inference_double_backward_op.register_autograd(refuse_third)

@@ -1,0 +1,204 @@
+"""Drop-ins: what other code sees of the modules is torch.nn's."""
+
+import copy
+import inspect
+import io
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from bn import pytorch
+
+NAMES = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d")
+SHAPE = {"BatchNorm1d": (4, 3), "BatchNorm2d": (4, 3, 2, 2), "BatchNorm3d": (4, 3, 2, 2, 2)}
+
+
+def both(name, *args, **options):
+    return getattr(nn, name)(*args, **options), getattr(pytorch, name)(*args, **options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constructor(name):
+    theirs, ours = (inspect.signature(cls).parameters for cls in both_classes(name))
+    for key, parameter in theirs.items():
+        assert ours[key].default == parameter.default, key
+        assert ours[key].kind == parameter.kind, key
+    positional = [k for k, p in ours.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional == [k for k, p in theirs.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
+def both_classes(name):
+    return getattr(nn, name), getattr(pytorch, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"track_running_stats": False}])
+def test_parameters_buffers_and_description(name, options):
+    theirs, ours = both(name, 3, dtype=torch.float64, **options)
+    for kind in ("named_parameters", "named_buffers"):
+        expected = [(k, v.dtype, v.shape) for k, v in getattr(theirs, kind)()]
+        assert [(k, v.dtype, v.shape) for k, v in getattr(ours, kind)()] == expected
+    assert repr(ours) == repr(theirs)
+    assert isinstance(ours, type(theirs))
+    changed = getattr(pytorch, name)(3, unbiased=False, nonfinite="raise")
+    assert repr(changed).endswith(", unbiased=False, nonfinite='raise')")
+
+
+def test_on_a_device():
+    module = pytorch.BatchNorm2d(3, device="meta", dtype=torch.bfloat16)
+    assert {v.device.type for v in module.state_dict().values()} == {"meta"}
+    assert module.weight.dtype == torch.bfloat16
+    assert module.to_empty(device="cpu").num_batches_tracked.dtype == torch.int64
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_checkpoints_in_both_directions(name):
+    for source, target in (both(name, 3), reversed(both(name, 3))):
+        for _ in range(3):
+            source(1 + torch.randn(SHAPE[name]))
+        nn.init.normal_(source.weight)
+        assert target.load_state_dict(source.state_dict()).missing_keys == []
+        x = torch.randn(SHAPE[name])
+        torch.testing.assert_close(target.eval()(x), source.eval()(x))
+        assert target.num_batches_tracked == 3
+
+
+@pytest.mark.parametrize("with_version", [True, False])
+def test_checkpoints_from_before_there_was_a_counter(with_version):
+    module = pytorch.BatchNorm1d(3)
+    old = nn.BatchNorm1d(3).state_dict()
+    del old["num_batches_tracked"]
+    old["running_mean"].fill_(5)
+    if with_version:
+        old._metadata[""]["version"] = 1
+    else:
+        old = dict(old)
+    module.load_state_dict(old)  # strict
+    assert module.num_batches_tracked == 0
+    assert (module.running_mean == 5).all()
+
+
+def complaint(module, x):
+    """What a module says to an input, if anything."""
+    try:
+        module(x)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("dims", range(1, 7))
+@pytest.mark.parametrize("name", NAMES)
+def test_errors_of_dimension(name, dims):
+    theirs, ours = both(name, 3)
+    x = torch.randn(*[3] * dims)
+    assert complaint(ours, x) == complaint(theirs, x)
+    assert (complaint(ours, x) is None) == (f"{dims}D input" not in str(complaint(theirs, x)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_value_per_channel(name):
+    theirs, ours = both(name, 3)
+    x = torch.randn(1, *[3 if a == 0 else 1 for a in range(len(SHAPE[name]) - 1)])
+    for module in (theirs, ours):
+        with pytest.raises(ValueError, match="per channel"):
+            module(x)
+    assert ours.num_batches_tracked == 0
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+def test_reset():
+    module = pytorch.BatchNorm1d(3, momentum=None)
+    module(5 + torch.randn(8, 3))
+    nn.init.normal_(module.weight)
+    module.reset_running_stats()
+    assert module.num_batches_tracked == 0
+    assert (module.weight != 1).any()
+    module.reset_parameters()
+    fresh = pytorch.BatchNorm1d(3).state_dict()
+    assert all(torch.equal(v, fresh[k]) for k, v in module.state_dict().items())
+    pytorch.BatchNorm1d(3, bias=False).reset_parameters()
+    pytorch.BatchNorm1d(3, affine=False).reset_parameters()
+
+
+def by_torch_save(module):
+    file = io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), by_torch_save],
+    ids=["deepcopy", "pickle", "torch.save"],
+)
+def test_copies(duplicate):
+    module = pytorch.BatchNorm2d(3, eps=0.1, unbiased=False, nonfinite="propagate")
+    module(torch.randn(4, 3, 2, 2))
+    twin = duplicate(module)
+    assert repr(twin) == repr(module)
+    x = torch.randn(4, 3, 2, 2)
+    assert torch.equal(twin(x), module(x))
+    for one, other in zip(twin.state_dict().values(), module.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+        assert one.data_ptr() != other.data_ptr()
+
+
+def test_tools_of_torch_know_them():
+    """``update_bn`` looks for torch's own base class and sets ``momentum`` while it works."""
+    batches = [1 + torch.randn(8, 3) for _ in range(4)]
+    models = [nn.Sequential(module) for module in both("BatchNorm1d", 3)]
+    for model in models:
+        torch.optim.swa_utils.update_bn(batches, model)
+    for got, expected in zip(models[1].buffers(), models[0].buffers(), strict=True):
+        torch.testing.assert_close(got, expected)
+    assert models[1][0].momentum == 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"momentum": -0.1}, "momentum is -0.1"),
+        ({"eps": -1.0}, "eps is -1.0"),
+        ({"eps": float("inf")}, "eps is inf"),
+        ({"num_features": 0}, "num_features is 0"),
+        ({"nonfinite": "ignore"}, "nonfinite is 'ignore'.*keep"),
+    ],
+)
+def test_bad_options(options, says):
+    with pytest.raises(ValueError, match=says):
+        pytorch.BatchNorm1d(**{"num_features": 3, **options})
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda x, c: pytorch.batch_norm([[1.0]]), "x is of type list.*Tensor"),
+        (lambda x, c: pytorch.batch_norm(x, c.numpy()), "gamma is of type ndarray.*Tensor"),
+        (lambda x, c: pytorch.batch_norm(x, c.int()), "gamma has dtype torch.int32"),
+        (lambda x, c: pytorch.batch_norm(x, c.to("meta")), "gamma is on meta and x on cpu"),
+        (lambda x, c: pytorch.batch_norm(x, running_mean=c), "both, or neither"),
+        (lambda x, c: pytorch.batch_norm(x, training=False), "must be given"),
+        (lambda x, c: pytorch.batch_norm_inference(x, c, None), "var is None"),
+        (lambda x, c: pytorch.batch_norm(x, None, None, c, c, momentum=None), "num_batches"),
+        (lambda x, c: pytorch.batch_norm(x, None, None, c, c, momentum=2), "momentum is 2"),
+        (lambda x, c: pytorch.batch_norm(x, None, None, c[:2], c), r"running_mean.*\(2,\)"),
+    ],
+)
+def test_bad_arguments(call, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        call(torch.randn(4, 3), torch.ones(3))
+
+
+def test_public_things_say_what_they_take_and_raise():
+    for name in pytorch.__all__:
+        text = inspect.getdoc(getattr(pytorch, name))
+        assert text, f"{name} has no docstring"
+        if name in ("BatchNorm2d", "BatchNorm3d"):
+            assert "those of :class:`BatchNorm1d`" in text
+            continue
+        assert "Parameters\n---" in text or "Attributes\n---" in text, name
+        assert "Raises\n---" in text or name == "BatchNormCache", name
