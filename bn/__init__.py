@@ -1,6 +1,6 @@
 """Batch normalization: a reference implementation beside the book that derives it.
 
-``import bn`` loads NumPy and nothing else. The parts:
+``import bn`` loads nothing; each part loads what it needs, and bn.reference NumPy alone:
 
 ``bn.reference``
     Algorithm 1 and 2 of the paper, forward and backward, in NumPy.

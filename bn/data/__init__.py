@@ -4,8 +4,8 @@
 against the SHA-256 of the published files. They are fetched once and kept in a
 folder: ``BN_DATA_DIR`` where that is set, the platform's cache folder otherwise.
 
-Importing this package needs NumPy only. Fetching needs platformdirs, filelock, pillow
-and tqdm, and asks for them by name when one is missing.
+Importing this package needs NumPy only. Fetching needs platformdirs, requests,
+filelock, pillow and tqdm, and asks for them by name when one is missing.
 """
 
 from bn.data.batches import minibatches, subset

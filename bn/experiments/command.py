@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
         # A run of another length is another study: it must not replace the book's record.
         name = study if arguments.steps is None else f"{study}-{arguments.steps}-steps"
         runs = run_study(name, arms, mnist.run_task, seeds=arguments.seeds, jobs=arguments.jobs)
-    except (DataError, RecordError, ValueError) as error:
+    except (DataError, RecordError, ValueError, OSError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
     for arm in arms:

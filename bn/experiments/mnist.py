@@ -112,15 +112,16 @@ def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None =
     tracks = np.stack(percentiles)  # (evaluations, 3, hidden)
     drift = median_drift(tracks)  # (hidden,)
     unit = int(np.argsort(drift)[len(drift) // 2])
-    final = {
-        "test_accuracy": accuracy[-1],
+    final: dict[str, float | None] = {
+        # what diverged has none: the last evaluation was before it did
+        "test_accuracy": accuracy[-1] if done == config.steps else None,
         "loss": losses[-1],
         "steps_to_90": first_step(steps, accuracy, 0.90),
         "drift": float(np.median(drift)),
         "steps_done": done,
         "unit": unit,
     }
-    if config.batch_norm:
+    if config.batch_norm and done == config.steps:
         epoch = train_x[: len(train_x) - len(train_x) % config.batch_size].astype(np.float32)
         use_population_statistics(network, np.split(epoch, len(epoch) // config.batch_size))
         final["test_accuracy_algorithm2"] = accuracy_of(network, test_x, data.test_labels)
@@ -153,6 +154,8 @@ def accuracy_of(
     inference mode that changes nothing, in training mode it does.
     """
     size = batch_size or len(images)
+    if not 1 <= size <= len(images):
+        raise ValueError(f"batch_size is {batch_size}, expected from 1 to {len(images)} images")
     right = 0
     for start in range(0, len(images) - size + 1, size):  # a rest that is no batch is left out
         scores = network.forward(images[start : start + size])
@@ -218,7 +221,9 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
         }
     else:
         raise ValueError(f"study is {study!r}, expected mnist-paper, mnist-sweep or mnist-best")
-    return {k: replace(v, steps=steps) for k, v in chosen.items()} if steps else chosen
+    if steps is None:
+        return chosen
+    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
 
 
 def best_of_sweep(runs: list[Run], kind: str) -> Config:

@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
+
+from bn import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,9 +99,17 @@ def load(study: str, folder: Path | None = None) -> list[Run]:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise RecordError(f"there is no record {study!r} in {path.parent}; known: {known}")
     try:
-        return [Run(**run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+        runs = [Run(**run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+        for run in runs:
+            if not all(isinstance(v, dict) for v in (run.config, run.curve, run.final)):
+                raise TypeError(f"config, curve and final of {run.arm!r} must be objects")
     except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is not a record of runs: {error}") from error
+        raise RecordError(
+            f"{path} is not a record of runs ({error}); restore it, or delete it to start anew"
+        ) from error
+    if not runs:
+        raise RecordError(f"{path} holds no runs; delete it to start anew")
+    return runs
 
 
 def save(study: str, runs: list[Run], folder: Path | None = None) -> Path:
@@ -120,6 +131,39 @@ def save(study: str, runs: list[Run], folder: Path | None = None) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return path
+
+
+def open_study(study: str, folder: Path | None = None) -> list[Run]:
+    """Make sure that a study can be written, and return the runs that it has, if any.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written.
+    RecordError
+        If there is a record and it cannot be read.
+    """
+    folder = folder or results_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(study, folder):
+        return load(study, folder) if (folder / f"{study}.json").is_file() else []
+
+
+def add(study: str, run: Run, folder: Path | None = None) -> list[Run]:
+    """Add a run to the record, in place of one of the same arm and seed; return all runs.
+
+    The file is read again for it, so that runs which another process has added stay.
+    """
+    folder = folder or results_dir()
+    with _lock(study, folder):
+        known = load(study, folder) if (folder / f"{study}.json").is_file() else []
+        runs = [r for r in known if (r.arm, r.seed) != (run.arm, run.seed)] + [run]
+        save(study, runs, folder)
+    return runs
+
+
+def _lock(study: str, folder: Path) -> FileLock:
+    return FileLock(folder / f".{study}.lock")
 
 
 def same_config(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
@@ -164,7 +208,9 @@ def provenance() -> dict[str, str]:
 def _cpu() -> str:
     name = platform.processor() or platform.machine()
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        found = re.search(
+            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M
+        )
         name = found[1] if found else name
     except OSError:
         pass  # not Linux
@@ -173,6 +219,8 @@ def _cpu() -> str:
 
 def _commit() -> str:
     """Return the commit of the package's code, with -dirty where it was changed since."""
+    if not (ROOT / "pyproject.toml").is_file():  # installed: git would find a stranger's commit
+        return f"version {__version__}"
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         return head + ("-dirty" if _git("status", "--porcelain", "--", "bn") else "")

@@ -79,7 +79,8 @@ class _Pool2d(Parameterless):
     """A square window that moves by its own size (or `stride`) and keeps one number each."""
 
     def __init__(self, kernel_size: int, *, stride: int | None = None) -> None:
-        self.kernel_size, self.stride = kernel_size, stride or kernel_size
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
         if min(self.kernel_size, self.stride) < 1:
             raise ValueError(f"kernel_size is {kernel_size}, stride {stride}; expected at least 1")
 
@@ -121,7 +122,7 @@ class MaxPool2d(_Pool2d):
     def backward(self, dy: Array) -> Array:
         """Return dx, the shape of x: all to the pixel that won."""
         size = self.kernel_size
-        dwindows = (dy[..., None] * self.won).reshape(*dy.shape, size, size)
+        dwindows = np.where(self.won, dy[..., None], 0).reshape(*dy.shape, size, size)
         return _add_windows(dwindows, self.shape, self.stride)
 
 

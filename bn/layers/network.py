@@ -83,6 +83,11 @@ def softmax_cross_entropy(logits: Array, labels: NDArray[np.integer]) -> tuple[f
             f"logits and labels have shapes {logits.shape} and {labels.shape}, "
             "expected (N, K) and (N,)"
         )
+    if labels.dtype.kind not in "iu" or not logits.size:
+        raise ValueError(
+            f"labels have dtype {labels.dtype} and logits shape {logits.shape}, expected integers "
+            "and at least one example of one class"
+        )
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(f"labels must be from 0 to {logits.shape[1] - 1}")
     rows = np.arange(len(logits))

@@ -12,11 +12,13 @@ from bn.reference.algorithm import (
     population_statistics,
 )
 from bn.reference.backward_forms import backward_by_equations, backward_by_graph
+from bn.reference.checks import NonFiniteError
 from bn.reference.layer import BatchNorm
 
 __all__ = [
     "BatchNorm",
     "BatchNormCache",
+    "NonFiniteError",
     "backward_by_equations",
     "backward_by_graph",
     "batch_norm_backward",

@@ -14,7 +14,7 @@ from bn.reference.checks import Array, DType
 from bn.reference.moments import moments
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
 class BatchNormCache:
     """What the backward pass needs to know of the forward pass.
 
@@ -77,7 +77,8 @@ def batch_norm_forward(
         If an argument does not fit; if there is only one value per channel; if `eps` is 0
         and a channel is constant.
     OverflowError
-        If the variance of finite values does not fit in float64.
+        If finite values are so far apart that their differences do not fit in their type, or
+        their variance not in float64.
 
     Notes
     -----
@@ -95,7 +96,7 @@ def batch_norm_forward(
     # [forward]
     x = x.astype(dtype, copy=False)
     centred, mean, var = moments(x, axis)  # x - mu, mu, sigma^2
-    checks.check_variance(var, eps, name="the variance of x")
+    checks.check_variance(var, eps, dtype, name="the variance of x")
     inv_std = (1.0 / np.sqrt(var + eps)).astype(dtype)  # (C,)
     x_hat = centred * along(inv_std, x, axis)  # normalize
     y = along(gamma, x, axis) * x_hat + along(beta, x, axis)  # scale and shift
@@ -238,8 +239,10 @@ def population_statistics(means: ArrayLike, variances: ArrayLike, m: int) -> tup
             f"means and variances have shapes {means.shape} and {variances.shape}, "
             "expected the same (batches, channels) with at least one batch"
         )
-    if m < 2:
+    if not isinstance(m, checks.WHOLE) or m < 2:
         raise ValueError(f"m is {m}, expected at least 2 values per channel in a mini-batch")
+    if np.any(variances < 0):
+        raise ValueError(f"variances hold {variances.min():g}, expected 0 or more")
     return means.mean(axis=0), m / (m - 1) * variances.mean(axis=0)
 
 
@@ -264,5 +267,5 @@ def _known_statistics(
     var = checks.as_channels("var", var, 1.0, channels, wide)
     gamma = checks.as_channels("gamma", gamma, 1.0, channels, wide)
     checks.check_eps(eps)
-    checks.check_variance(var, eps, name="var")
+    checks.check_variance(var, eps, wide, name="var")
     return x.astype(wide) - along(mean, x, axis), 1.0 / np.sqrt(var + eps), gamma

@@ -1,7 +1,6 @@
 """What the arguments of batch normalization must be, and what is said when they are not."""
 
 import math
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.floating]
 DType = np.dtype[Any]
 
+#: What counts as a whole number, and as a number, in an argument.
+WHOLE = (int, np.integer)
+NUMBER = (int, float, np.integer, np.floating)
+
 #: The type in which each type of input is computed. Half precision has too few bits for a sum.
 COMPUTE_DTYPE: dict[str, DType] = {
     "float16": np.dtype(np.float32),
@@ -17,6 +20,10 @@ COMPUTE_DTYPE: dict[str, DType] = {
     "float32": np.dtype(np.float32),
     "float64": np.dtype(np.float64),
 }
+
+
+class NonFiniteError(ValueError):
+    """A batch holds NaN or infinity where statistics would keep it for ever."""
 
 
 def as_input(name: str, value: ArrayLike) -> Array:
@@ -29,6 +36,8 @@ def as_input(name: str, value: ArrayLike) -> Array:
     ValueError
         If it has fewer than two axes.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, whose mask would be ignored; fill it first")
     array = np.asarray(value)
     if array.dtype.name not in COMPUTE_DTYPE:
         raise TypeError(
@@ -45,7 +54,7 @@ def as_input(name: str, value: ArrayLike) -> Array:
 
 def as_axis(axis: int, shape: tuple[int, ...]) -> int:
     """Return the channel axis as a number from 0 to ``len(shape) - 1``."""
-    if not isinstance(axis, Integral) or isinstance(axis, bool):
+    if not isinstance(axis, WHOLE) or isinstance(axis, bool):
         raise TypeError(f"axis is {axis!r}, expected one integer: the axis of the channels")
     if not -len(shape) <= axis < len(shape):
         raise ValueError(
@@ -70,12 +79,12 @@ def as_channels(
         raise ValueError(
             f"{name} has shape {array.shape}, expected ({channels},): one value per channel of x"
         )
-    return array.astype(dtype, copy=False)
+    return array.astype(dtype)  # a copy: the caller may change its own in place
 
 
 def check_eps(eps: float) -> None:
     """Raise unless `eps` is a finite number of at least 0."""
-    if not isinstance(eps, Real) or isinstance(eps, bool):
+    if not isinstance(eps, NUMBER) or isinstance(eps, bool):
         raise TypeError(f"eps is {eps!r}, expected a number such as 1e-5")
     if not math.isfinite(eps) or eps < 0:
         raise ValueError(f"eps is {eps}, expected a finite number that is 0 or more")
@@ -83,7 +92,9 @@ def check_eps(eps: float) -> None:
 
 def check_batch(shape: tuple[int, ...], channels: int) -> None:
     """Raise unless there are at least two values per channel to take statistics of."""
-    count = math.prod(shape) // max(channels, 1)
+    if channels == 0:
+        raise ValueError(f"x has shape {shape}: there are no channels to normalize")
+    count = math.prod(shape) // channels
     if count < 2:
         raise ValueError(
             f"x has shape {shape}, {count} value per channel; training needs at least 2, because "
@@ -97,14 +108,15 @@ def check_upstream(dy: Array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"dy has shape {dy.shape}, expected {shape}: the shape of y")
 
 
-def check_variance(var: Array, eps: float, *, name: str) -> None:
-    """Raise where ``1 / sqrt(var + eps)`` would not be a number although `var` is one."""
+def check_variance(var: Array, eps: float, dtype: DType, *, name: str) -> None:
+    """Raise where ``1 / sqrt(var + eps)`` would not fit in `dtype` although `var` is a number."""
     if np.any(var < 0):
         channel = int(np.argmax(var < 0))
         raise ValueError(f"{name} is {var[channel]} in channel {channel}, expected 0 or more")
-    if eps == 0 and np.any(var == 0):
-        channel = int(np.argmax(var == 0))
+    too_small = var + eps <= (1 / float(np.finfo(dtype).max)) ** 2
+    if np.any(too_small):
+        channel = int(np.argmax(too_small))
         raise ValueError(
-            f"eps is 0 and {name} is 0 in channel {channel}: dividing by zero. "
-            "Use eps > 0, or leave the constant channel out"
+            f"eps is {eps:g} and {name} is {var[channel]:g} in channel {channel}: too small to "
+            f"divide by in {dtype}. Use a larger eps, or leave the constant channel out"
         )

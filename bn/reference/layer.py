@@ -1,7 +1,5 @@
 """A batch-normalization layer that only keeps the books: the mathematics is in `algorithm`."""
 
-from numbers import Real
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -12,7 +10,15 @@ from bn.reference.algorithm import (
     batch_norm_inference,
     batch_norm_inference_backward,
 )
-from bn.reference.checks import Array, check_eps
+from bn.reference.checks import (
+    NUMBER,
+    WHOLE,
+    Array,
+    NonFiniteError,
+    as_axis,
+    as_input,
+    check_eps,
+)
 
 
 class BatchNorm:
@@ -59,9 +65,11 @@ class BatchNorm:
         unbiased: bool = True,
         axis: int = 1,
     ) -> None:
-        if num_features < 1:
-            raise ValueError(f"num_features is {num_features}, expected at least 1 channel")
-        if momentum is not None and not (isinstance(momentum, Real) and 0 <= momentum <= 1):
+        if not isinstance(num_features, WHOLE) or num_features < 1:
+            raise ValueError(f"num_features is {num_features!r}, expected at least 1 channel")
+        if not isinstance(axis, WHOLE):
+            raise ValueError(f"axis is {axis!r}, expected one integer: the axis of the channels")
+        if momentum is not None and not (isinstance(momentum, NUMBER) and 0 <= momentum <= 1):
             raise ValueError(f"momentum is {momentum!r}, expected a weight from 0 to 1, or None")
         check_eps(eps)
         self.num_features = num_features
@@ -76,7 +84,7 @@ class BatchNorm:
         self.running_var: Array = np.ones(num_features)
         self.num_batches = 0
         self.cache: BatchNormCache | None = None  # of the last training forward
-        self._inference_input: Array | None = None
+        self._inference: tuple[Array, Array, Array, Array | None] | None = None
 
     def forward(self, x: ArrayLike) -> Array:
         """Return y for a batch; in training, update the running statistics too.
@@ -87,20 +95,23 @@ class BatchNorm:
             As :func:`~bn.reference.batch_norm_forward` does, and in training when the batch
             holds NaN or infinity: the running statistics are then left as they were.
         """
-        self.cache = self._inference_input = None
-        if not self.training:
-            y = batch_norm_inference(
-                x, self.running_mean, self.running_var, self.gamma, self.beta,
-                eps=self.eps, axis=self.axis,
-            )  # fmt: skip
-            self._inference_input = np.asarray(x)
-            return y
-        y, cache = batch_norm_forward(x, self.gamma, self.beta, eps=self.eps, axis=self.axis)
-        if cache.mean.shape != (self.num_features,):
+        self.cache = self._inference = None
+        x = as_input("x", x)
+        channels = x.shape[as_axis(self.axis, x.shape)]
+        if channels != self.num_features:
             raise ValueError(
-                f"x has {cache.mean.size} channels on axis {self.axis}, "
+                f"x has shape {x.shape} and so {channels} channels on axis {self.axis}, "
                 f"expected num_features = {self.num_features}"
             )
+        if not self.training:
+            mean, var = self.running_mean.copy(), self.running_var.copy()
+            y = batch_norm_inference(
+                x, mean, var, self.gamma, self.beta, eps=self.eps, axis=self.axis
+            )
+            gamma = None if self.gamma is None else self.gamma.copy()
+            self._inference = x, mean, var, gamma  # what the backward pass is to differentiate
+            return y
+        y, cache = batch_norm_forward(x, self.gamma, self.beta, eps=self.eps, axis=self.axis)
         self._update(cache, m=y.size // self.num_features)
         self.cache = cache
         return y
@@ -109,7 +120,7 @@ class BatchNorm:
         """Move the running statistics towards those of a mini-batch with m values a channel."""
         finite = np.isfinite(cache.mean) & np.isfinite(cache.var)
         if not finite.all():
-            raise ValueError(
+            raise NonFiniteError(
                 f"x holds NaN or infinity in channel {int(np.argmin(finite))}; one such "
                 "batch would spoil the running statistics for ever, so they were not updated"
             )
@@ -123,11 +134,10 @@ class BatchNorm:
         """Return dx for the last forward pass; keep `dgamma` and `dbeta` if affine."""
         if self.cache is not None:
             dx, dgamma, dbeta = batch_norm_backward(dy, self.cache)
-        elif self._inference_input is not None:
+        elif self._inference is not None:
             dx, dgamma, dbeta = batch_norm_inference_backward(
-                dy, self._inference_input, self.running_mean, self.running_var, self.gamma,
-                eps=self.eps, axis=self.axis,
-            )  # fmt: skip
+                dy, *self._inference, eps=self.eps, axis=self.axis
+            )
         else:
             raise RuntimeError("backward was called before a successful forward")
         if self.gamma is not None:

@@ -34,8 +34,9 @@ def moments(x: Array, axis: int) -> tuple[Array, Array, Array]:
     Raises
     ------
     OverflowError
-        If `x` is finite but its variance does not fit in float64. NaN and infinity
-        in `x` are passed through to the statistics of their channel.
+        If `x` is finite, but its values are too far apart: their differences do not fit in
+        the type of `x`, or the variance not in float64. NaN and infinity in `x` are passed
+        through to the statistics of their channel.
     """
     others = tuple(a for a in range(x.ndim) if a != axis)
     shape = tuple(x.shape[axis] if a == axis else 1 for a in range(x.ndim))  # broadcasts against x
@@ -55,7 +56,8 @@ def moments(x: Array, axis: int) -> tuple[Array, Array, Array]:
     if not np.isfinite(var).all() and np.isfinite(x).all():
         channel = int(np.argmax(~np.isfinite(var)))
         raise OverflowError(
-            f"the variance of channel {channel} of x does not fit in float64 "
-            f"(largest |x| is {np.abs(x).max():.3g}); scale x down"
+            f"the values of channel {channel} of x are too far apart: their differences do not "
+            f"fit in {x.dtype}, or their variance not in float64 (largest |x| is "
+            f"{np.abs(x).max():.3g}); scale x down"
         )
     return centred, mean, var

@@ -29,7 +29,7 @@ def test_train_records_and_prints(instant, capsys):
 
 def test_another_length_does_not_touch_the_books_record(instant, capsys):
     assert main(["train", "mnist", "--seeds", "1", "--steps", "7"]) == 0
-    assert [p.name for p in instant.iterdir()] == ["mnist-paper-7-steps.json"]
+    assert [p.name for p in instant.glob("[!.]*")] == ["mnist-paper-7-steps.json"]
 
 
 def test_best_needs_the_sweep(instant, capsys):
@@ -37,7 +37,9 @@ def test_best_needs_the_sweep(instant, capsys):
     assert "mnist-sweep" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("bad", [["--seeds", "0"], ["--jobs", "0"], ["--steps", "-3"]])
+@pytest.mark.parametrize(
+    "bad", [["--seeds", "0"], ["--jobs", "0"], ["--steps", "-3"], ["--steps", "0"]]
+)
 def test_bad_numbers(instant, capsys, bad):
     assert main(["train", "mnist", *bad]) == 1
     assert "at least 1" in capsys.readouterr().err

@@ -1,15 +1,15 @@
 """The experiment of section 4.1 on small made-up data: what it does, not how well it learns."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytest
 
 from bn.data import ImageDataset
-from bn.experiments import mnist
+from bn.experiments import mnist, record
 from bn.experiments.mnist import Config, evaluation_steps, first_step, median_drift, run
 from bn.experiments.networks import mnist_network, use_population_statistics
-from bn.experiments.record import load, results_dir
+from bn.experiments.record import RecordError, add, load
 from bn.experiments.study import run_study
 from bn.experiments.training import train
 from bn.layers import Linear, Sequential, Sigmoid
@@ -162,10 +162,68 @@ def test_a_study_resumes_and_keeps_what_it_has(tmp_path):
     assert len(calls) == 5
 
 
-def test_another_configuration_is_run_again(tmp_path):
+def test_another_configuration_is_refused(tmp_path):
     run_study("s", {"bn": SHORT}, fake_task, seeds=1, folder=tmp_path)
-    (other,) = run_study("s", {"bn": replace(SHORT, lr=9.0)}, fake_task, seeds=1, folder=tmp_path)
-    assert other.config["lr"] == 9.0
+    with pytest.raises(RecordError, match="other settings"):
+        run_study("s", {"bn": replace(SHORT, lr=9.0)}, fake_task, seeds=1, folder=tmp_path)
+    assert len(load("s", tmp_path)) == 1
+
+
+def test_arms_that_were_not_asked_for_stay(tmp_path):
+    run_study("s", {"plain": SHORT, "bn": SHORT}, fake_task, seeds=2, folder=tmp_path)
+    runs = run_study("s", {"bn": SHORT}, fake_task, seeds=3, folder=tmp_path)
+    assert [r.arm for r in runs] == ["bn"] * 3
+    assert len(load("s", tmp_path)) == 5
+
+
+def test_runs_that_another_process_adds_meanwhile_stay(tmp_path):
+    def task(config, seed, label):
+        if seed == 0:  # another process works on the same study
+            add("s", replace(fake(config, 7), arm="bn"), tmp_path)
+        return fake(config, seed)
+
+    run_study("s", {"bn": SHORT}, task, seeds=2, folder=tmp_path)
+    assert [r.seed for r in load("s", tmp_path)] == [0, 1, 7]
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        run_study("s", {"bn": SHORT}, fake_task, seeds=1, folder=tmp_path / "file")
+
+
+def test_several_processes_and_a_failing_run(tmp_path):
+    """What is finished is kept, and what has not begun when a run fails never begins."""
+    log = tmp_path / "log"
+    arms = {str(i): FakeConfig(str(log), fails=i == 2) for i in range(12)}
+    with pytest.raises(ZeroDivisionError):
+        run_study("s", arms, logging_task, seeds=1, jobs=2, folder=tmp_path)
+    started = log.read_text(encoding="utf-8").splitlines()
+    assert len(started) <= 6
+    assert 1 <= len(load("s", tmp_path)) < len(started)
+
+
+@dataclass(frozen=True)
+class FakeConfig:
+    log: str
+    fails: bool
+
+
+def logging_task(config, seed, label):
+    with open(config.log, "a", encoding="utf-8") as file:
+        file.write("started\n")
+    if config.fails:
+        raise ZeroDivisionError
+    return fake(config, seed)
+
+
+def test_a_run_that_diverges_has_no_accuracy(data):
+    for batch_norm in (True, False):
+        config = replace(SHORT, batch_norm=batch_norm, lr=1e38)
+        with np.errstate(all="ignore"):
+            result = run(config, 0, data)
+        assert result.final["steps_done"] < config.steps
+        assert result.final["test_accuracy"] is None
 
 
 def fake(config, seed):
@@ -192,11 +250,11 @@ def test_studies_are_what_the_book_says():
 
 def test_committed_records_are_of_the_studies_configurations():
     """A record made with other settings than the code's would be quoted for what it is not."""
-    for path in results_dir().glob("mnist-*.json"):
-        arms = mnist.arms(path.stem)
-        runs = load(path.stem)
+    for study in ("mnist-paper", "mnist-sweep", "mnist-best"):
+        arms = mnist.arms(study)
+        runs = load(study, record.ROOT / "results")
         assert {r.arm for r in runs} == set(arms)
         for r in runs:
-            assert r.config == asdict(arms[r.arm]), f"{path.stem}: {r.arm}"
+            assert r.config == asdict(arms[r.arm]), f"{study}: {r.arm}"
         for arm in arms:
-            assert len([r for r in runs if r.arm == arm]) >= 5, f"{path.stem}: {arm}: n < 5"
+            assert len([r for r in runs if r.arm == arm]) >= 5, f"{study}: {arm}: n < 5"

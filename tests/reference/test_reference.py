@@ -151,4 +151,51 @@ def test_public_functions_say_what_they_take_give_and_raise():
     for name in reference.__all__:
         text = inspect.getdoc(getattr(reference, name))
         assert text, f"{name} has no docstring"
-        assert "shape" in text, f"{name} does not state shapes"
+        if not name.endswith("Error"):
+            assert "shape" in text, f"{name} does not state shapes"
+
+
+def test_gamma_changed_in_place_does_not_reach_an_earlier_forward(rng):
+    x, gamma = rng.standard_normal((6, 3)), np.ones(3)
+    _, cache = batch_norm_forward(x, gamma)
+    before = batch_norm_backward(x, cache)[0]
+    gamma *= 2  # as an optimizer does
+    np.testing.assert_array_equal(batch_norm_backward(x, cache)[0], before)
+
+
+def test_inference_backward_is_of_the_forward_that_was(rng):
+    layer = BatchNorm(3)
+    layer.training = False
+    x = rng.standard_normal((6, 3))
+    layer.forward(x)
+    before = layer.backward(x)
+    layer.running_var *= 4
+    layer.gamma *= 2
+    np.testing.assert_array_equal(layer.backward(x), before)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "says"),
+    [
+        (np.ma.masked_array(np.ones((4, 2))), {}, "masked"),
+        (np.ones((4, 0)), {}, "no channels"),
+        (np.array([[1e-40], [2e-40]], np.float32), {"eps": 0.0}, "too small to divide"),
+    ],
+)
+def test_inputs_that_would_pass_silently(x, options, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        batch_norm_forward(x, **options)
+
+
+def test_values_too_far_apart_for_their_type():
+    x = np.array([[3e38], [-3e38], [1e38]], np.float32)
+    with pytest.raises(OverflowError, match="float32"):
+        batch_norm_forward(x)
+
+
+def test_a_wrong_number_of_channels_is_told_as_such():
+    with pytest.raises(ValueError, match=r"5 channels.*num_features = 3"):
+        BatchNorm(3).forward(np.ones((4, 5)))
+    for bad in ({"num_features": "3"}, {"num_features": 3, "axis": 1.5}):
+        with pytest.raises(ValueError, match="expected"):
+            BatchNorm(**bad)
