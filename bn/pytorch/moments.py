@@ -1,9 +1,7 @@
 """Mean and variance of each channel, right for large means and for large and small values.
 
-The same idea as :mod:`bn.reference.moments`: subtract a pivot near the values before anything is
-summed. There it is the first sample of the channel. If that sample is an outlier, subtracting it
-costs the others some digits, so here it leads to a better pivot, the rounded mean. Two more
-things are particular to tensors on a device:
+The same idea as in ``bn.reference.moments``: before anything is summed, subtract a pivot near the
+mean, found by way of the first sample. Two things are particular to tensors on a device:
 
 * Sums. The CPU and CUDA have float64, MPS has not. Converting a whole float32 tensor to float64
   in order to sum it takes 10 to 30 times as long as summing it (on a CPU; on a GPU it is three
