@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bn.data.errors import DataError, say
+from bn.data.errors import INSTALL, DataError, say
 from bn.data.sources import Part
 
 FOLDER = "batch-normalization-book"  # below the platform's cache folder
@@ -44,8 +44,7 @@ def default_folder(given: str | os.PathLike[str] | None = None) -> Path:
         import platformdirs
     except ImportError as error:
         raise ImportError(
-            "bn.data needs platformdirs to find the cache folder: set BN_DATA_DIR, or "
-            "pip install platformdirs requests filelock pillow tqdm"
+            f"bn.data needs platformdirs to find the cache folder: set BN_DATA_DIR, or {INSTALL}"
         ) from error
     return Path(platformdirs.user_cache_dir(FOLDER, appauthor=False))
 

@@ -23,6 +23,17 @@ def say(line: str) -> None:
     print(f"bn.data: {line}", file=sys.stderr, flush=True)
 
 
+#: What fetching needs: the module that is imported, and the package that brings it.
+PACKAGES = {
+    "platformdirs": "platformdirs",
+    "requests": "requests",
+    "filelock": "filelock",
+    "PIL": "pillow",
+    "tqdm": "tqdm",
+}
+INSTALL = f"pip install {' '.join(PACKAGES.values())}"
+
+
 def require_packages() -> None:
     """Check that everything fetching may need is installed, before anything is fetched.
 
@@ -31,13 +42,11 @@ def require_packages() -> None:
     ImportError
         If a package is missing: named, with the command that installs it.
     """
-    packages = {"platformdirs": "platformdirs", "requests": "requests", "filelock": "filelock"}
-    packages |= {"PIL": "pillow", "tqdm": "tqdm"}
-    missing = [name for module, name in packages.items() if not _installed(module)]
+    missing = [name for module, name in PACKAGES.items() if not _installed(module)]
     if missing:
         raise ImportError(
             f"bn.data needs {', '.join(missing)} to fetch data sets; "
-            "install what it uses with: pip install platformdirs requests filelock pillow tqdm"
+            f"install what it uses with: {INSTALL}"
         )
 
 

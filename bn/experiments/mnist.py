@@ -215,9 +215,9 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
             for std in STDS
         }
     elif study == "mnist-best":
+        sweep = load("mnist-sweep")
         chosen = {
-            "plain": replace(best_of_sweep(load("mnist-sweep"), "plain"), steps=plain.steps),
-            "bn": replace(best_of_sweep(load("mnist-sweep"), "bn"), steps=plain.steps),
+            kind: replace(best_of_sweep(sweep, kind), steps=plain.steps) for kind in ("plain", "bn")
         }
     else:
         raise ValueError(f"study is {study!r}, expected mnist-paper, mnist-sweep or mnist-best")

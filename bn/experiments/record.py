@@ -65,6 +65,12 @@ class Summary:
     values: tuple[float, ...]
     runs: tuple[Run, ...]
 
+    @classmethod
+    def of(cls, values: tuple[float, ...], runs: tuple[Run, ...]) -> "Summary":
+        """Summarize values; the standard deviation of a single one is NaN."""
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        return cls(float(np.mean(values)), std, values, runs)
+
     @property
     def n(self) -> int:
         """How many runs there are."""
@@ -146,7 +152,7 @@ def open_study(study: str, folder: Path | None = None) -> list[Run]:
     folder = folder or results_dir()
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(study, folder):
-        return load(study, folder) if (folder / f"{study}.json").is_file() else []
+        return _existing(study, folder)
 
 
 def add(study: str, run: Run, folder: Path | None = None) -> list[Run]:
@@ -156,10 +162,14 @@ def add(study: str, run: Run, folder: Path | None = None) -> list[Run]:
     """
     folder = folder or results_dir()
     with _lock(study, folder):
-        known = load(study, folder) if (folder / f"{study}.json").is_file() else []
+        known = _existing(study, folder)
         runs = [r for r in known if (r.arm, r.seed) != (run.arm, run.seed)] + [run]
         save(study, runs, folder)
     return runs
+
+
+def _existing(study: str, folder: Path) -> list[Run]:
+    return load(study, folder) if (folder / f"{study}.json").is_file() else []
 
 
 def _lock(study: str, folder: Path) -> FileLock:
@@ -189,8 +199,7 @@ def summarize(runs: list[Run], arm: str, key: str) -> Summary:
             f"{key!r} is missing in {len(values) - len(present)} of {len(values)} runs of arm "
             f"{arm!r}; known: {sorted(chosen[0].final)}"
         )
-    std = float(np.std(present, ddof=1)) if len(present) > 1 else math.nan
-    return Summary(float(np.mean(present)), std, present, chosen)
+    return Summary.of(present, chosen)
 
 
 def provenance() -> dict[str, str]:

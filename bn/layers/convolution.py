@@ -4,10 +4,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike
 
-from bn.layers.dense import Array, Parameterless
+from bn.layers.dense import Array, Parameterless, Weighted
 
 
-class Conv2d:
+class Conv2d(Weighted):
     """Two-dimensional convolution (as deep learning means it: the kernel is not flipped).
 
     Parameters
@@ -51,7 +51,7 @@ class Conv2d:
         padded = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)))
         self.padded_shape = padded.shape
         self.windows = _windows(padded, size, self.stride)  # (N, C, H', W', size, size)
-        y = np.tensordot(self.windows, self.weight, ((1, 4, 5), (1, 2, 3)))  # (N, H', W', K)
+        y: Array = np.tensordot(self.windows, self.weight, ((1, 4, 5), (1, 2, 3)))  # (N, H', W', K)
         if self.bias is not None:
             y = y + self.bias
         return y.transpose(0, 3, 1, 2)  # (N, K, H', W')
@@ -65,14 +65,6 @@ class Conv2d:
         dx = _add_windows(dwindows, self.padded_shape, self.stride)
         p, (height, width) = self.padding, self.padded_shape[2:]
         return dx[:, :, p : height - p, p : width - p]
-
-    def parameters(self) -> dict[str, Array]:
-        """Return `weight`, and `bias` if there is one."""
-        return {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
-
-    def gradients(self) -> dict[str, Array]:
-        """Return the gradients under the names of the parameters."""
-        return {"weight": self.dweight} | ({} if self.bias is None else {"bias": self.dbias})
 
 
 class _Pool2d(Parameterless):

@@ -40,7 +40,24 @@ class Parameterless:
         return {}
 
 
-class Linear:
+class Weighted:
+    """A layer with a weight and perhaps a bias; Linear and Conv2d build on it."""
+
+    weight: Array
+    bias: Array | None
+    dweight: Array
+    dbias: Array
+
+    def parameters(self) -> dict[str, Array]:
+        """Return `weight`, and `bias` if there is one."""
+        return {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
+
+    def gradients(self) -> dict[str, Array]:
+        """Return the gradients under the names of the parameters."""
+        return {"weight": self.dweight} | ({} if self.bias is None else {"bias": self.dbias})
+
+
+class Linear(Weighted):
     """``y = x W + b``, for x of shape (N, in_features).
 
     Parameters
@@ -89,14 +106,6 @@ class Linear:
         self.dbias = dy.sum(axis=0)
         dx: Array = dy @ self.weight.T
         return dx
-
-    def parameters(self) -> dict[str, Array]:
-        """Return `weight`, and `bias` if there is one."""
-        return {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
-
-    def gradients(self) -> dict[str, Array]:
-        """Return the gradients under the names of the parameters."""
-        return {"weight": self.dweight} | ({} if self.bias is None else {"bias": self.dbias})
 
 
 class Sigmoid(Parameterless):

@@ -71,9 +71,7 @@ def as_channels(
     if value is None:
         return np.full(channels, default, dtype)
     array = np.asarray(value)
-    if array.dtype.kind in "iu":
-        array = array.astype(dtype)
-    elif array.dtype.name not in COMPUTE_DTYPE:
+    if array.dtype.kind not in "iu" and array.dtype.name not in COMPUTE_DTYPE:
         raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers")
     if array.shape != (channels,):
         raise ValueError(

@@ -15,24 +15,19 @@ key is an error, which fails the build. The directive ``{records}`` prints a who
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
-from sphinx.util.logging import getLogger
 
 from bn.experiments import record
 from bn.experiments.record import RecordError, Run, Summary
-
-logger = getLogger(__name__)
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 COMBINE: dict[str, Callable[[float, float], float]] = {
@@ -67,8 +62,7 @@ def combine(one: Summary, symbol: str, two: Summary) -> Summary:
     if first.keys() != second.keys():
         raise RecordError(f"the arms have different seeds: {sorted(first)} and {sorted(second)}")
     values = tuple(COMBINE[symbol](first[seed], second[seed]) for seed in sorted(first))
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    return Summary(float(np.mean(values)), std, values, one.runs + two.runs)
+    return Summary.of(values, one.runs + two.runs)
 
 
 def look_up(text: str, folder: Path = RESULTS) -> tuple[str, str, str]:
@@ -113,15 +107,23 @@ def origin(runs: Iterable[Run], study: str) -> str:
     )
 
 
-class ResultRole(SphinxRole):
+class RecordRole(SphinxRole):
+    """What the roles that read a record have in common."""
+
+    def fail(self, error: Exception) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Report an error, which fails a build with warnings as errors."""
+        message = self.inliner.reporter.error(f"{self.name}: {error}", line=self.lineno)
+        return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+
+
+class ResultRole(RecordRole):
     """``{result}``, described above."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         try:
             text, source, study = look_up(self.text)
         except RecordError as error:
-            message = self.inliner.reporter.error(f"result: {error}", line=self.lineno)
-            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+            return self.fail(error)
         self.env.note_dependency(str(RESULTS / f"{study}.json"))
         link = addnodes.pending_xref(
             "", nodes.inline(text, text), refdomain="std", reftype="ref",
@@ -130,7 +132,7 @@ class ResultRole(SphinxRole):
         return [nodes.abbreviation("", "", link, explanation=source, classes=["result"])], []
 
 
-class SettingRole(SphinxRole):
+class SettingRole(RecordRole):
     """``{setting}``: a value of the configuration that all runs of an arm share."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
@@ -142,8 +144,7 @@ class SettingRole(SphinxRole):
             value = values.pop()
             text = f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:g}"
         except (RecordError, KeyError) as error:
-            message = self.inliner.reporter.error(f"setting: {error}", line=self.lineno)
-            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+            return self.fail(error)
         self.env.note_dependency(str(RESULTS / f"{study}.json"))
         return [nodes.inline(text, text)], []
 
