@@ -40,17 +40,32 @@ def _add_train(commands: Commands) -> None:
         description="Run an experiment and write its record under results/ (or BN_RESULTS_DIR). "
         "Runs that are recorded already are not repeated: interrupt it and call it again.",
     )
-    parser.add_argument("experiment", choices=["mnist"], help="which experiment")
-    parser.add_argument(
+    experiments = parser.add_subparsers(required=True, dest="experiment", metavar="EXPERIMENT")
+    mnist = experiments.add_parser("mnist", help="section 4.1: MNIST, sigmoids, in NumPy")
+    mnist.add_argument(
         "--study",
         choices=["paper", "sweep", "best"],
         default="paper",
         help="paper: both networks at the same settings; sweep: a grid of learning rates and "
         "initial scales; best: each network at the best cell of that grid (default: paper)",
     )
-    parser.add_argument("--seeds", type=int, default=5, help="seeds per arm (default: 5)")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: 1)")
-    parser.add_argument("--steps", type=int, help="another length of training, in a record apart")
+    cifar = experiments.add_parser("cifar", help="CIFAR-10, convolutions, in PyTorch")
+    cifar.add_argument(
+        "--study",
+        choices=["rates", "sweep"],
+        default="rates",
+        help="sweep: learning rates, in shorter runs; rates: both networks at the best rate of "
+        "the sweep and at five times it (default: rates)",
+    )
+    for each, length, seeds in ((mnist, "steps", 5), (cifar, "epochs", 3)):
+        each.set_defaults(length=length)
+        each.add_argument(
+            "--seeds", type=int, default=seeds, help=f"seeds per arm (default: {seeds})"
+        )
+        each.add_argument("--jobs", type=int, default=1, help="runs at once (default: 1)")
+        each.add_argument(
+            f"--{length}", type=int, help="another length of training, in a record apart"
+        )
 
     def run(arguments: argparse.Namespace) -> int:
         from bn.experiments.command import run as run_train
@@ -80,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except ImportError as error:
-        print(f"{error}\nFrom a clone, pip install '.[data,train]' brings it.", file=sys.stderr)
+        extras = "'.[data,train,torch]'"
+        print(f"{error}\nFrom a clone, pip install {extras} brings it.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

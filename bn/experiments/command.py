@@ -1,30 +1,46 @@
 """``python -m bn train``: make the records of an experiment, or go on making them."""
 
 import argparse
+import importlib
 import sys
+from typing import Any
 
 import numpy as np
 
 from bn.data import DataError
-from bn.experiments import mnist
-from bn.experiments.record import RecordError, results_dir, summarize
+from bn.experiments.record import RecordError, Run, results_dir
 from bn.experiments.study import run_study
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one study and print its arms; return the exit code."""
-    study = f"mnist-{arguments.study}"
+    # Imported here: CIFAR-10 needs PyTorch, MNIST does not.
+    experiment: Any = importlib.import_module(f"bn.experiments.{arguments.experiment}")
+    length: int | None = getattr(arguments, arguments.length)
+    study = f"{arguments.experiment}-{arguments.study}"
     try:
-        arms = mnist.arms(study, arguments.steps)
+        arms = experiment.arms(study, length)
         # A run of another length is another study: it must not replace the book's record.
-        name = study if arguments.steps is None else f"{study}-{arguments.steps}-steps"
-        runs = run_study(name, arms, mnist.run_task, seeds=arguments.seeds, jobs=arguments.jobs)
+        name = study if length is None else f"{study}-{length}-{arguments.length}"
+        runs = run_study(
+            name, arms, experiment.run_task, seeds=arguments.seeds, jobs=arguments.jobs
+        )
     except (DataError, RecordError, ValueError, OSError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
     for arm in arms:
-        accuracy = summarize(runs, arm, "test_accuracy")
-        spread = "" if np.isnan(accuracy.std) else f" ± {100 * accuracy.std:.2f}"
-        print(f"{arm:24} test accuracy {100 * accuracy.mean:.2f}{spread} %  (n = {accuracy.n})")
+        print(f"{arm:24} {_accuracy([run for run in runs if run.arm == arm])}")
     print(f"recorded in {results_dir() / (name + '.json')}")
     return 0
+
+
+def _accuracy(runs: list[Run]) -> str:
+    """Return the accuracy of an arm in words; a run that diverged has none."""
+    figure = next(name for name in runs[0].final if name.endswith("accuracy"))
+    values = [value for run in runs if (value := run.final[figure]) is not None]
+    text = ""
+    if values:
+        spread = f" ± {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+        text = f"{figure.replace('_', ' ')} {100 * np.mean(values):.2f}{spread} %  "
+    diverged = len(runs) - len(values)
+    return text + f"(n = {len(runs)}" + (f", {diverged} diverged)" if diverged else ")")

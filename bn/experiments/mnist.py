@@ -18,7 +18,7 @@ from bn.experiments.networks import (
     mnist_network,
     use_population_statistics,
 )
-from bn.experiments.record import Run, load, provenance
+from bn.experiments.record import Run, best_config, load, provenance
 from bn.experiments.training import train
 from bn.layers import Sequential
 
@@ -192,6 +192,7 @@ def first_step(steps: list[int], values: list[float], level: float) -> float | N
 RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STDS = (0.01, 0.03, 0.1, 0.3)
 SWEEP_STEPS = 10_000
+STUDIES = ("mnist-paper", "mnist-sweep", "mnist-best")
 
 
 def arms(study: str, steps: int | None = None) -> dict[str, Config]:
@@ -217,24 +218,14 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
     elif study == "mnist-best":
         sweep = load("mnist-sweep")
         chosen = {
-            kind: replace(best_of_sweep(sweep, kind), steps=plain.steps) for kind in ("plain", "bn")
+            kind: Config(**best_config(sweep, f"{kind}-", "test_accuracy") | {"steps": plain.steps})
+            for kind in ("plain", "bn")
         }
     else:
-        raise ValueError(f"study is {study!r}, expected mnist-paper, mnist-sweep or mnist-best")
+        raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
     if steps is None:
         return chosen
     return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
-
-
-def best_of_sweep(runs: list[Run], kind: str) -> Config:
-    """Return the configuration of the sweep with the highest mean test accuracy, plain or bn."""
-    accuracies: dict[str, list[float]] = {}
-    configs: dict[str, Config] = {}
-    for each in runs:
-        if each.arm.startswith(f"{kind}-"):
-            accuracies.setdefault(each.arm, []).append(each.final["test_accuracy"] or 0.0)
-            configs[each.arm] = Config(**each.config)
-    return configs[max(accuracies, key=lambda arm: float(np.mean(accuracies[arm])))]
 
 
 def run_task(config: Config, seed: int, label: str | None) -> Run:

@@ -21,6 +21,7 @@ import numpy as np
 from filelock import FileLock
 
 from bn import __version__
+from bn.experiments import files
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -129,13 +130,7 @@ def save(study: str, runs: list[Run], folder: Path | None = None) -> Path:
     # a list of numbers on one line: the file stays readable, and so do its diffs
     text = re.sub(r"\[[\s\d.,eE+\-nul]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
     path = folder / f"{study}.json"
-    temporary = folder / f".{study}-{os.getpid()}.tmp"
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    files.replace(path, lambda to: to.write_text(text + "\n", encoding="utf-8", newline="\n"))
     return path
 
 
@@ -202,10 +197,38 @@ def summarize(runs: list[Run], arm: str, key: str) -> Summary:
     return Summary.of(present, chosen)
 
 
+def best_config(runs: list[Run], prefix: str, key: str) -> dict[str, Any]:
+    """Return the settings of the arm with the highest mean ``final[key]``.
+
+    Parameters
+    ----------
+    runs : list of Run
+        A sweep.
+    prefix : str
+        Only arms whose names begin so are looked at.
+    key : str
+        A run that has no such figure, because it diverged, counts as 0.
+
+    Raises
+    ------
+    RecordError
+        If no arm begins so.
+    """
+    values: dict[str, list[float]] = {}
+    configs: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        if run.arm.startswith(prefix):
+            values.setdefault(run.arm, []).append(run.final.get(key) or 0.0)
+            configs[run.arm] = run.config
+    if not values:
+        raise RecordError(f"no run of an arm {prefix!r}..; known: {sorted({r.arm for r in runs})}")
+    return configs[max(values, key=lambda arm: float(np.mean(values[arm])))]
+
+
 def provenance() -> dict[str, str]:
     """Return where and with what a run was made: device, versions, commit, date."""
     return {
-        "device": _cpu(),
+        "device": cpu_name(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -214,7 +237,8 @@ def provenance() -> dict[str, str]:
     }
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """Return the name of the processor and how many cores there are."""
     name = platform.processor() or platform.machine()
     try:
         found = re.search(

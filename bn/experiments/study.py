@@ -1,5 +1,6 @@
 """A study: several arms, several seeds, one record that grows run by run."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, replace
@@ -76,6 +77,11 @@ def run_study(
     return [run for run in kept if run.arm in arms]
 
 
+def share_cores(jobs: int) -> None:
+    """Give this process, one of several, its share of the cores, before it imports PyTorch."""
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+
+
 def _execute(
     tasks: list[tuple[str, int]], arms: Mapping[str, Any], run_task: RunTask, jobs: int
 ) -> Iterator[Run]:
@@ -86,7 +92,9 @@ def _execute(
         return
     # Spawned, not forked: a progress bar has a thread, and a fork with threads may hang. No more
     # is handed over than is being worked on, so that an interruption leaves nothing in a queue.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=share_cores, initargs=(jobs,)
+    )
     waiting = iter(tasks)
     running: dict[Future[Run], str] = {}
 

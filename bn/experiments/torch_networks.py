@@ -59,3 +59,52 @@ def from_numpy(network: layers.Sequential, *, dtype: torch.dtype = torch.float32
 def _copy(target: torch.Tensor, values: layers.dense.Array) -> None:
     with torch.no_grad():
         target.copy_(torch.as_tensor(values.copy()))
+
+
+def cifar_network(
+    *,
+    batch_norm: bool,
+    generator: torch.Generator,
+    colours: int = 3,
+    classes: int = 10,
+    eps: float = 1e-5,
+) -> nn.Sequential:
+    """Build a small convolutional network: five 3×3 convolutions, three halvings, one average.
+
+    Parameters
+    ----------
+    batch_norm : bool
+        Whether each convolution is followed by ``relu(BN(Wu))`` (without b) or ``relu(Wu + b)``.
+    generator : torch.Generator
+        Draws the weights, with He's standard deviation. Equal generators give both kinds of
+        network the same weights.
+    colours, classes : int
+        Channels of an image, scores.
+    eps : float
+        Of batch normalization.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Of torch.nn's modules, with about 280 000 parameters; :func:`bn.pytorch.convert` puts
+        this book's batch norm in.
+    """
+    layers: list[nn.Module] = []
+    before = colours
+    for channels in (32, "pool", 64, 64, "pool", 128, 128, "pool"):
+        if isinstance(channels, str):
+            layers.append(nn.MaxPool2d(2))
+            continue
+        convolution = nn.Conv2d(before, channels, 3, padding=1, bias=not batch_norm)
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu", generator=generator)
+        layers.append(convolution)
+        if convolution.bias is not None:
+            nn.init.zeros_(convolution.bias)
+        else:
+            layers.append(nn.BatchNorm2d(channels, eps=eps))
+        layers.append(nn.ReLU(inplace=True))
+        before = channels
+    scores = nn.Linear(before, classes)
+    nn.init.normal_(scores.weight, std=before**-0.5, generator=generator)
+    nn.init.zeros_(scores.bias)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), scores)
