@@ -34,6 +34,8 @@ COMBINE: dict[str, Callable[[float, float], float]] = {
     "-": operator.sub,
     "/": operator.truediv,
 }
+#: Title of a setting in a table, where its name would not do.
+SETTINGS = {"lr": "learning rate", "std": "initial std", "held_out": "held out"}
 #: Name of a format: factor, decimals, unit.
 FORMATS = {
     "percent": (100.0, 1, " %"),
@@ -99,10 +101,12 @@ def origin(runs: Iterable[Run], study: str) -> str:
     def all_of(key: str) -> str:
         return " and ".join(sorted({run.provenance[key] for run in runs}))
 
+    has_torch = all("torch" in run.provenance for run in runs)
+    torch = f"PyTorch {all_of('torch')} in {all_of('precision')}, " if has_torch else ""
     return (
         f"Mean ± standard deviation over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
         f"({', '.join(map(str, seeds))}). Record {study}: {all_of('device')}, "
-        f"Python {all_of('python')}, NumPy {all_of('numpy')}, commit {all_of('commit')}, "
+        f"Python {all_of('python')}, NumPy {all_of('numpy')}, {torch}commit {all_of('commit')}, "
         f"{all_of('date')}."
     )
 
@@ -155,6 +159,7 @@ class RecordsDirective(SphinxDirective):
     required_arguments = 1
     option_spec = {  # noqa: RUF012 (docutils' own form)
         "figures": directives.unchanged_required,
+        "settings": directives.unchanged_required,
         "grid": directives.unchanged_required,
     }
 
@@ -162,10 +167,13 @@ class RecordsDirective(SphinxDirective):
         study = self.arguments[0]
         try:
             runs = record.load(study, RESULTS)
-            tables = (
-                [_arms(runs, self.options["figures"].split())] if "figures" in self.options else []
-            )
-            tables += _grids(runs, self.options["grid"]) if "grid" in self.options else []
+            tables: list[nodes.Node] = []
+            if "figures" in self.options:
+                settings = self.options.get("settings", "lr std steps").split()
+                tables.append(_arms(runs, settings, self.options["figures"].split()))
+            if "grid" in self.options:
+                of_two = all("std" in run.config for run in runs)
+                tables += (_grids if of_two else _rates)(runs, self.options["grid"])
         except RecordError as error:
             raise self.error(f"records: {error}") from error
         path = RESULTS / f"{study}.json"
@@ -179,11 +187,14 @@ class RecordsDirective(SphinxDirective):
         return [paragraph, *tables]
 
 
-def _arms(runs: list[Run], figures: list[str]) -> nodes.table:
+def _arms(runs: list[Run], settings: list[str], figures: list[str]) -> nodes.table:
     """One column an arm, one row a setting or a figure: few arms fit on a phone that way."""
     arms = {run.arm: run for run in runs}
     rows = [["", *arms]]
-    for name, title in (("lr", "learning rate"), ("std", "initial std"), ("steps", "steps")):
+    for name in settings:
+        if missing := [arm for arm, run in arms.items() if name not in run.config]:
+            raise RecordError(f"{name!r} is no setting of {', '.join(missing)}")
+        title = SETTINGS.get(name, name)
         rows.append([title, *(f"{run.config[name]:g}" for run in arms.values())])
     rows.append(["seeds", *(str(sum(r.arm == arm for r in runs)) for arm in arms)])
     for figure in figures:
@@ -191,7 +202,7 @@ def _arms(runs: list[Run], figures: list[str]) -> nodes.table:
         if not has:
             raise RecordError(f"no run has the figure {figure!r}")
         cells = [
-            _cell(record.summarize(runs, arm, figure), figure) if arm in has else "–"
+            _cell(runs, arm, figure) if arm in has else "–"
             for arm in arms  # not every arm has every figure
         ]
         rows.append([figure, *cells])
@@ -210,14 +221,34 @@ def _grids(runs: list[Run], figure: str) -> list[nodes.Node]:
         rates = sorted({lr for _, lr in arms})
         rows = [["std", *(f"{lr:g}" for lr in rates)]]
         for std in sorted({std for std, _ in arms}):
-            summaries = [record.summarize(runs, arms[std, lr], figure) for lr in rates]
-            rows.append([f"{std:g}", *(_cell(s, figure) for s in summaries)])
+            rows.append([f"{std:g}", *(_cell(runs, arms[std, lr], figure) for lr in rates)])
         text = f"{title}: {figure}, by initial std (rows) and learning rate (columns)."
         out += [nodes.paragraph("", text), _table(rows)]
     return out
 
 
-def _cell(summary: Summary, figure: str) -> str:
+def _rates(runs: list[Run], figure: str) -> list[nodes.Node]:
+    """One table: learning rate down, without and with batch norm across."""
+    arms = {(run.config["lr"], run.config["batch_norm"]): run.arm for run in runs}
+    rows = [["learning rate", "without BN", "with BN"]]
+    for lr in sorted({lr for lr, _ in arms}):
+        rows.append([f"{lr:g}", *(_cell(runs, arms[lr, kind], figure) for kind in (False, True))])
+    return [nodes.paragraph("", f"{figure}, by learning rate."), _table(rows)]
+
+
+def _cell(runs: list[Run], arm: str, figure: str) -> str:
+    """Return a figure of an arm; where some of its runs diverged, of the others."""
+    chosen = [run for run in runs if run.arm == arm]
+    sound = [run for run in chosen if not run.final.get("diverged")]
+    if not sound:
+        return "diverged"
+    if len(sound) < len(chosen):
+        rest = f", {len(chosen) - len(sound)} of {len(chosen)} diverged"
+        return _number(record.summarize(sound, arm, figure), figure) + rest
+    return _number(record.summarize(chosen, arm, figure), figure)
+
+
+def _number(summary: Summary, figure: str) -> str:
     if "accuracy" in figure:
         return format_summary(summary, "percent")
     return format_summary(summary, "integer" if summary.mean >= 100 else ".2f")

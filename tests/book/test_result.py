@@ -130,3 +130,49 @@ def test_a_table_of_arms_refuses_a_figure_that_no_run_has(tmp_path, root):
     done = build(tmp_path, root, ".. records:: mnist-paper\n   :figures: test_accuracy speed")
     assert done.returncode != 0
     assert "speed" in done.stderr
+
+
+def cells(table):
+    """Return the text of a table's cells, row by row."""
+    return [[cell.astext().replace("\u202f", " ") for cell in row] for row in rows(table)]
+
+
+def rows(table):
+    from docutils import nodes
+
+    return table.findall(nodes.row)
+
+
+def test_a_sweep_of_rates_is_one_table_and_says_what_diverged(result):
+    def run(kind, lr, seed, accuracy):
+        final = {"accuracy": accuracy, "diverged": float(accuracy is None)}
+        config = {"lr": lr, "batch_norm": kind == "bn"}
+        return Run(f"{kind}-lr{lr:g}", seed, config, {}, final, 1.0, PROVENANCE)
+
+    runs = [run("plain", 0.1, 0, 0.5), run("plain", 0.1, 1, 0.6)]
+    runs += [run("plain", 0.5, 0, None), run("plain", 0.5, 1, None)]
+    runs += [run("bn", 0.1, 0, 0.75), run("bn", 0.5, 0, 0.875), run("bn", 0.5, 1, None)]
+    _, table = result._rates(runs, "accuracy")
+    assert cells(table) == [
+        ["learning rate", "without BN", "with BN"],
+        ["0.1", "55.0 ± 7.1 % (n = 2)", "75.0 % (n = 1)"],
+        ["0.5", "diverged", "87.5 % (n = 1), 1 of 2 diverged"],
+    ]
+
+
+def test_a_table_of_arms_shows_the_settings_asked_for(result):
+    runs = [make(arm, 0, 0.5, 7) for arm in ("plain", "bn")]
+    table = result._arms(runs, ["lr"], ["accuracy"])
+    assert cells(table)[:3] == [
+        ["", "plain", "bn"], ["learning rate", "0.1", "0.1"], ["seeds", "1", "1"],
+    ]  # fmt: skip
+    with pytest.raises(RecordError, match="'epochs' is no setting of plain, bn"):
+        result._arms(runs, ["epochs"], ["accuracy"])
+
+
+def test_the_origin_names_pytorch_where_it_was_used(result):
+    run = make("bn", 0, 0.5, 7)
+    assert "PyTorch" not in result.origin([run], "study")
+    with_torch = PROVENANCE | {"torch": "2.13.0", "precision": "bfloat16"}
+    run = Run("bn", 0, {}, {}, {}, 1.0, with_torch)
+    assert "PyTorch 2.13.0 in bfloat16" in result.origin([run], "study")

@@ -1,6 +1,7 @@
 """The CIFAR-10 experiment on small made-up data: what it does, not how well it learns."""
 
 import math
+import os
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from bn.experiments.checkpoint import CheckpointError
 from bn.experiments.cifar import FASTER, RATES, Config, arms, run
 from bn.experiments.images import Colours, Images
 from bn.experiments.record import RecordError, Run, save
+from bn.experiments.study import share_cores
 from bn.experiments.torch_networks import cifar_network
 from bn.experiments.torch_training import train
 
@@ -283,6 +285,15 @@ def test_autocast_gives_the_precision():
 
 
 # -- studies
+
+
+def test_several_processes_share_the_cores(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    share_cores(3)
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    share_cores(20)
+    assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
 def test_the_sweep_decides_the_rates():

@@ -3,7 +3,7 @@
 import pytest
 
 from bn.__main__ import main
-from bn.experiments import mnist
+from bn.experiments import cifar, mnist
 from bn.experiments.record import Run, load, provenance
 
 
@@ -16,7 +16,13 @@ def instant(monkeypatch, tmp_path):
         final = {"test_accuracy": 0.9 + 0.01 * seed}
         return Run("?", seed, vars(config).copy(), {}, final, 0.0, provenance())
 
+    def cifar_task(config, seed, label):
+        diverged = config.lr > 1 and seed == 0
+        final = {"held_out_accuracy": None if diverged else 0.5 + 0.01 * seed}
+        return Run("?", seed, vars(config).copy(), {}, final, 0.0, provenance())
+
     monkeypatch.setattr(mnist, "run_task", task)
+    monkeypatch.setattr(cifar, "run_task", cifar_task)
     return tmp_path
 
 
@@ -35,6 +41,26 @@ def test_another_length_does_not_touch_the_books_record(instant, capsys):
 def test_best_needs_the_sweep(instant, capsys):
     assert main(["train", "mnist", "--study", "best"]) == 1
     assert "mnist-sweep" in capsys.readouterr().err
+
+
+def test_cifar_prints_what_diverged(instant, capsys):
+    assert main(["train", "cifar", "--study", "sweep", "--seeds", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "held out accuracy 51.00 ± 1.00 %  (n = 3)" in printed
+    assert "held out accuracy 51.50 ± 0.71 %  (n = 3, 1 diverged)" in printed
+    assert len(load("cifar-sweep", instant)) == 3 * len(cifar.arms("cifar-sweep"))
+
+
+def test_cifar_of_another_length_is_a_record_apart(instant, capsys):
+    assert main(["train", "cifar", "--study", "sweep", "--seeds", "1", "--epochs", "2"]) == 0
+    assert [p.name for p in instant.glob("[!.]*")] == ["cifar-sweep-2-epochs.json"]
+    assert main(["train", "cifar", "--study", "sweep", "--epochs", "0"]) == 1
+    assert "epochs must be at least 1" in capsys.readouterr().err
+
+
+def test_the_rates_need_the_sweep(instant, capsys):
+    assert main(["train", "cifar"]) == 1
+    assert "cifar-sweep" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

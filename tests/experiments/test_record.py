@@ -94,3 +94,16 @@ def test_committed_records_are_whole_and_say_where_they_come_from():
         for arm in {run.arm for run in runs}:
             seeds = [run.seed for run in runs if run.arm == arm]
             assert len(seeds) == len(set(seeds)), f"{path.name}: a seed twice in {arm}"
+
+
+def test_the_best_settings_of_a_sweep_count_what_diverged_as_nothing():
+    def run(arm, lr, seed, accuracy):
+        return Run(arm, seed, {"lr": lr}, {}, {"accuracy": accuracy}, 0.0, {})
+
+    runs = [run("plain-a", 0.1, 0, 0.6), run("plain-a", 0.1, 1, 0.6)]
+    runs += [run("plain-b", 0.5, 0, 0.9), run("plain-b", 0.5, 1, None)]
+    runs += [run("bn-a", 0.7, 0, 0.8)]
+    assert record.best_config(runs, "plain-", "accuracy") == {"lr": 0.1}
+    assert record.best_config(runs, "bn-", "accuracy") == {"lr": 0.7}
+    with pytest.raises(RecordError, match="'other-'"):
+        record.best_config(runs, "other-", "accuracy")
