@@ -1,19 +1,16 @@
 """Batch normalization in NumPy: the truth that everything else is checked against.
 
-Read ``bn.reference.algorithm`` first: it is Algorithm 1 and 2 of the paper.
+Read ``bn.reference.algorithm`` first: it is Algorithm 1 of the paper, forward and backward. Then
+``inference`` and ``population`` (Algorithm 2), ``layer``, and ``second_order``.
 """
 
-from bn.reference.algorithm import (
-    BatchNormCache,
-    batch_norm_backward,
-    batch_norm_forward,
-    batch_norm_inference,
-    batch_norm_inference_backward,
-    population_statistics,
-)
+from bn.reference.algorithm import BatchNormCache, batch_norm_backward, batch_norm_forward
 from bn.reference.backward_forms import backward_by_equations, backward_by_graph
 from bn.reference.checks import NonFiniteError
+from bn.reference.inference import batch_norm_inference, batch_norm_inference_backward
 from bn.reference.layer import BatchNorm
+from bn.reference.population import merge_statistics, population_statistics
+from bn.reference.second_order import batch_norm_double_backward
 
 __all__ = [
     "BatchNorm",
@@ -22,8 +19,10 @@ __all__ = [
     "backward_by_equations",
     "backward_by_graph",
     "batch_norm_backward",
+    "batch_norm_double_backward",
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "merge_statistics",
     "population_statistics",
 ]

@@ -13,10 +13,18 @@ DType = np.dtype[Any]
 WHOLE = (int, np.integer)
 NUMBER = (int, float, np.integer, np.floating)
 
-#: The type in which each type of input is computed. Half precision has too few bits for a sum.
+#: The type in which each type of input is computed. Half precision in float64: in float32, where
+#: gamma * x_hat and beta nearly cancel, what is left would be wrong by more than its last bit.
 COMPUTE_DTYPE: dict[str, DType] = {
+    "float16": np.dtype(np.float64),
+    "bfloat16": np.dtype(np.float64),  # the type of the ml_dtypes package
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
+#: The type of what belongs to the parameters: half precision is too coarse to learn in.
+PARAMETER_DTYPE: dict[str, DType] = {
     "float16": np.dtype(np.float32),
-    "bfloat16": np.dtype(np.float32),  # the type of the ml_dtypes package
+    "bfloat16": np.dtype(np.float32),
     "float32": np.dtype(np.float32),
     "float64": np.dtype(np.float64),
 }
@@ -100,10 +108,42 @@ def check_batch(shape: tuple[int, ...], channels: int) -> None:
         )
 
 
-def check_upstream(dy: Array, shape: tuple[int, ...]) -> None:
+def as_mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Return the mask with the shape of x (a read-only view), or None if there is none."""
+    if mask is None:
+        return None
+    array = np.asarray(mask)
+    if array.dtype != bool:
+        raise TypeError(f"mask has dtype {array.dtype}, expected bool: True where a value counts")
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(
+            f"mask has shape {array.shape}, which does not broadcast against x of shape {shape}"
+        ) from None
+
+
+def count_values(
+    shape: tuple[int, ...], axis: int, mask: NDArray[np.bool_] | None
+) -> NDArray[np.integer]:
+    """Return how many values of each channel count, (C,); raise if fewer than two somewhere."""
+    check_batch(shape, shape[axis])
+    if mask is None:
+        return np.full(shape[axis], math.prod(shape) // shape[axis])
+    count: NDArray[np.integer] = mask.sum(axis=tuple(a for a in range(len(shape)) if a != axis))
+    if np.any(count < 2):
+        channel = int(np.argmax(count < 2))
+        raise ValueError(
+            f"mask lets {count[channel]} values of channel {channel} count; training needs at "
+            "least 2, because one value has no variance"
+        )
+    return count
+
+
+def check_upstream(dy: Array, shape: tuple[int, ...], *, name: str = "dy") -> None:
     """Raise unless the gradient `dy` has the shape of the output it belongs to."""
     if dy.shape != shape:
-        raise ValueError(f"dy has shape {dy.shape}, expected {shape}: the shape of y")
+        raise ValueError(f"{name} has shape {dy.shape}, expected {shape}: the shape of y")
 
 
 def check_variance(var: Array, eps: float, dtype: DType, *, name: str) -> None:

@@ -1,15 +1,11 @@
 """A batch-normalization layer that only keeps the books: the mathematics is in `algorithm`."""
 
+from typing import Literal, get_args
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bn.reference.algorithm import (
-    BatchNormCache,
-    batch_norm_backward,
-    batch_norm_forward,
-    batch_norm_inference,
-    batch_norm_inference_backward,
-)
+from bn.reference.algorithm import BatchNormCache, batch_norm_backward, batch_norm_forward
 from bn.reference.checks import (
     NUMBER,
     WHOLE,
@@ -18,7 +14,12 @@ from bn.reference.checks import (
     as_axis,
     as_input,
     check_eps,
+    check_upstream,
 )
+from bn.reference.inference import batch_norm_inference, batch_norm_inference_backward
+
+#: What to do with a mini-batch whose statistics are NaN or infinite.
+NonFinite = Literal["raise", "keep", "propagate"]
 
 
 class BatchNorm:
@@ -41,6 +42,10 @@ class BatchNorm:
         paper's Algorithm 2 and PyTorch. False: the biased var, as in Keras, Flax and ONNX.
     axis : int
         The axis of the channels.
+    nonfinite : {"raise", "keep", "propagate"}
+        What a mini-batch with NaN or infinity does to the running statistics. "raise": it is an
+        error. "keep": nothing, y shows it. "propagate": it enters them and stays for ever, as in
+        PyTorch and Keras.
 
     Attributes
     ----------
@@ -64,6 +69,7 @@ class BatchNorm:
         affine: bool = True,
         unbiased: bool = True,
         axis: int = 1,
+        nonfinite: NonFinite = "raise",
     ) -> None:
         if not isinstance(num_features, WHOLE) or num_features < 1:
             raise ValueError(f"num_features is {num_features!r}, expected at least 1 channel")
@@ -71,7 +77,10 @@ class BatchNorm:
             raise ValueError(f"axis is {axis!r}, expected one integer: the axis of the channels")
         if momentum is not None and not (isinstance(momentum, NUMBER) and 0 <= momentum <= 1):
             raise ValueError(f"momentum is {momentum!r}, expected a weight from 0 to 1, or None")
+        if nonfinite not in get_args(NonFinite):
+            raise ValueError(f"nonfinite is {nonfinite!r}, expected one of {get_args(NonFinite)}")
         check_eps(eps)
+        self.nonfinite = nonfinite
         self.num_features = num_features
         self.eps, self.axis = eps, axis
         self.momentum, self.unbiased = momentum, unbiased
@@ -85,17 +94,29 @@ class BatchNorm:
         self.num_batches = 0
         self.cache: BatchNormCache | None = None  # of the last training forward
         self._inference: tuple[Array, Array, Array, Array | None] | None = None
+        self._empty: Array | None = None
 
-    def forward(self, x: ArrayLike) -> Array:
+    def forward(self, x: ArrayLike, mask: ArrayLike | None = None) -> Array:
         """Return y for a batch; in training, update the running statistics too.
+
+        An empty batch has an empty y, and the statistics and their counter stay as they were.
+
+        Parameters
+        ----------
+        x : array
+            With `num_features` channels on `axis`.
+        mask : array of bool, optional
+            In training, True for what counts; see :func:`~bn.reference.batch_norm_forward`.
+            Inference treats each value by itself and does not look at it.
 
         Raises
         ------
-        ValueError
-            As :func:`~bn.reference.batch_norm_forward` does, and in training when the batch
-            holds NaN or infinity: the running statistics are then left as they were.
+        TypeError, ValueError
+            As :func:`~bn.reference.batch_norm_forward` does, and, with ``nonfinite="raise"``,
+            when a training batch holds NaN or infinity: the running statistics are then left
+            as they were.
         """
-        self.cache = self._inference = None
+        self.cache = self._inference = self._empty = None
         x = as_input("x", x)
         channels = x.shape[as_axis(self.axis, x.shape)]
         if channels != self.num_features:
@@ -103,6 +124,9 @@ class BatchNorm:
                 f"x has shape {x.shape} and so {channels} channels on axis {self.axis}, "
                 f"expected num_features = {self.num_features}"
             )
+        if x.size == 0:
+            self._empty = x.copy()
+            return x.copy()
         if not self.training:
             mean, var = self.running_mean.copy(), self.running_var.copy()
             y = batch_norm_inference(
@@ -111,21 +135,26 @@ class BatchNorm:
             gamma = None if self.gamma is None else self.gamma.copy()
             self._inference = x, mean, var, gamma  # what the backward pass is to differentiate
             return y
-        y, cache = batch_norm_forward(x, self.gamma, self.beta, eps=self.eps, axis=self.axis)
-        self._update(cache, m=y.size // self.num_features)
+        y, cache = batch_norm_forward(
+            x, self.gamma, self.beta, eps=self.eps, axis=self.axis, mask=mask
+        )
+        self._update(cache)
         self.cache = cache
         return y
 
-    def _update(self, cache: BatchNormCache, m: int) -> None:
-        """Move the running statistics towards those of a mini-batch with m values a channel."""
+    def _update(self, cache: BatchNormCache) -> None:
+        """Move the running statistics towards those of a mini-batch."""
         finite = np.isfinite(cache.mean) & np.isfinite(cache.var)
-        if not finite.all():
+        if self.nonfinite == "keep" and not finite.all():
+            return
+        if self.nonfinite == "raise" and not finite.all():
             raise NonFiniteError(
                 f"x holds NaN or infinity in channel {int(np.argmin(finite))}; one such "
                 "batch would spoil the running statistics for ever, so they were not updated"
             )
         self.num_batches += 1
         weight = 1 / self.num_batches if self.momentum is None else self.momentum
+        m = cache.count
         var = cache.var * m / (m - 1) if self.unbiased else cache.var
         self.running_mean = self.running_mean + weight * (cache.mean - self.running_mean)
         self.running_var = self.running_var + weight * (var - self.running_var)
@@ -138,6 +167,10 @@ class BatchNorm:
             dx, dgamma, dbeta = batch_norm_inference_backward(
                 dy, *self._inference, eps=self.eps, axis=self.axis
             )
+        elif self._empty is not None:
+            dx = as_input("dy", dy).astype(self._empty.dtype)
+            check_upstream(dx, self._empty.shape)
+            dgamma, dbeta = np.zeros(self.num_features), np.zeros(self.num_features)
         else:
             raise RuntimeError("backward was called before a successful forward")
         if self.gamma is not None:

@@ -62,6 +62,45 @@ def test_nan_does_not_poison_the_running_statistics(bn, rng, bad):
     assert layer.num_batches == 1
 
 
+def test_by_another_policy_nan_is_seen_in_y_and_kept_out_of_the_statistics(bn, rng):
+    layer = bn.layer(3, nonfinite="keep")
+    x = rng.standard_normal((5, 3))
+    layer.forward(x)
+    mean = layer.running_mean.copy()
+    x[2, 1] = np.nan
+    assert np.isnan(layer.forward(x)[:, 1]).all()
+    np.testing.assert_array_equal(layer.running_mean, mean)
+    assert layer.num_batches == 1
+
+
+def test_by_the_last_policy_nan_enters_and_stays(bn, rng):
+    layer = bn.layer(3, nonfinite="propagate")
+    x = rng.standard_normal((5, 3))
+    spoilt = x.copy()
+    spoilt[2, 1] = np.inf
+    with np.errstate(invalid="ignore"):
+        layer.forward(spoilt)
+        layer.forward(x)
+    np.testing.assert_array_equal(np.isfinite(layer.running_mean), [True, False, True])
+    assert layer.num_batches == 2
+    with pytest.raises(bn.errors, match="nonfinite is 'ignore'"):
+        bn.layer(3, nonfinite="ignore")
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4), (2, 3, 0)])
+def test_an_empty_batch_leaves_statistics_and_counter(bn, rng, shape):
+    layer = bn.layer(3, momentum=None)
+    layer.forward(rng.standard_normal((5, 3)))
+    mean, var = layer.running_mean.copy(), layer.running_var.copy()
+    for training in (True, False):
+        layer.training = training
+        assert layer.forward(np.zeros(shape)).shape == shape
+        assert layer.backward(np.zeros(shape)).shape == shape
+        np.testing.assert_array_equal(layer.running_mean, mean)
+        np.testing.assert_array_equal(layer.running_var, var)
+        assert layer.num_batches == 1
+
+
 @pytest.mark.parametrize("affine", [True, False])
 def test_a_wrong_number_of_channels_leaves_the_statistics(bn, rng, affine):
     layer = bn.layer(3, affine=affine)

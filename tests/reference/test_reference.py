@@ -1,8 +1,7 @@
-"""What is particular to the reference: its cache, its other backward forms, Algorithm 2."""
+"""What is particular to the reference: its cache, its other backward forms."""
 
 import inspect
 
-import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -18,7 +17,6 @@ from bn.reference import (
     batch_norm_backward,
     batch_norm_forward,
     batch_norm_inference_backward,
-    population_statistics,
 )
 
 FORMS = [backward_by_graph, backward_by_equations]
@@ -83,14 +81,6 @@ def test_the_cache_names_its_parts(rng):
     np.testing.assert_array_equal(cache.gamma, [1, 2, 3])
 
 
-def test_bfloat16_is_computed_in_float32(rng):
-    x = rng.standard_normal((64, 3)).astype(ml_dtypes.bfloat16)
-    y, _ = batch_norm_forward(x)
-    exact, _ = batch_norm_forward(x.astype(np.float64))
-    assert y.dtype == x.dtype
-    np.testing.assert_array_equal(y, exact.astype(np.float32).astype(ml_dtypes.bfloat16))
-
-
 def test_inference_backward_against_central_differences(rng, numerical_gradient):
     x, dy = rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
     mean, var, gamma = rng.standard_normal(2), rng.uniform(1, 2, 2), rng.standard_normal(2)
@@ -104,28 +94,6 @@ def test_inference_backward_against_central_differences(rng, numerical_gradient)
     np.testing.assert_allclose(
         dbeta, numerical_gradient(lambda b: loss(x, b=b), np.zeros(2)), rtol=1e-7
     )
-
-
-def test_algorithm_2_is_unbiased(rng):
-    """Many batches of 4 from a population of variance 9: m/(m-1) undoes the bias of 1/m."""
-    batches = 5 + 3 * rng.standard_normal((40_000, 4, 1))
-    mean, var = population_statistics(batches.mean(axis=1), batches.var(axis=1), m=4)
-    assert abs(mean[0] - 5) < 0.03  # 4 standard errors are 0.03
-    assert abs(var[0] - 9) < 0.15  # 4 standard errors are 0.147
-
-
-@pytest.mark.parametrize(
-    ("means", "variances", "m", "says"),
-    [
-        (np.ones((2, 3)), np.ones((3, 3)), 4, r"\(2, 3\).*\(3, 3\)"),
-        (np.ones(3), np.ones(3), 4, r"\(3,\)"),
-        (np.ones((0, 3)), np.ones((0, 3)), 4, "at least one batch"),
-        (np.ones((2, 3)), np.ones((2, 3)), 1, "m is 1"),
-    ],
-)
-def test_algorithm_2_errors(means, variances, m, says):
-    with pytest.raises(ValueError, match=says):
-        population_statistics(means, variances, m)
 
 
 def test_backward_needs_a_successful_forward(rng):
