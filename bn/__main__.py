@@ -62,6 +62,9 @@ def _add_train(commands: Commands) -> None:
         each.add_argument(
             "--seeds", type=int, default=seeds, help=f"seeds per arm (default: {seeds})"
         )
+        each.add_argument(
+            "--only", nargs="+", metavar="ARM", help="only these arms of the study (default: all)"
+        )
         each.add_argument("--jobs", type=int, default=1, help="runs at once (default: 1)")
         each.add_argument(
             f"--{length}", type=int, help="another length of training, in a record apart"

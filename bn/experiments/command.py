@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     length: int | None = getattr(arguments, arguments.length)
     study = f"{arguments.experiment}-{arguments.study}"
     try:
-        arms = experiment.arms(study, length)
+        arms = _chosen(experiment.arms(study, length), arguments.only)
         # A run of another length is another study: it must not replace the book's record.
         name = study if length is None else f"{study}-{length}-{arguments.length}"
         runs = run_study(
@@ -32,6 +32,14 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{arm:24} {_accuracy([run for run in runs if run.arm == arm])}")
     print(f"recorded in {results_dir() / (name + '.json')}")
     return 0
+
+
+def _chosen(arms: dict[str, Any], only: list[str] | None) -> dict[str, Any]:
+    """Return the arms asked for."""
+    unknown = set(only or ()) - set(arms)
+    if unknown:
+        raise ValueError(f"no arm {', '.join(sorted(unknown))}; there are {', '.join(arms)}")
+    return {arm: config for arm, config in arms.items() if only is None or arm in only}
 
 
 def _accuracy(runs: list[Run]) -> str:

@@ -58,6 +58,15 @@ def test_cifar_of_another_length_is_a_record_apart(instant, capsys):
     assert "epochs must be at least 1" in capsys.readouterr().err
 
 
+def test_only_some_arms(instant, capsys):
+    command = ["train", "cifar", "--study", "sweep", "--only", "bn-lr0.2", "plain-lr0.1"]
+    assert main([*command, "--seeds", "2"]) == 0
+    assert len(load("cifar-sweep", instant)) == 4
+    assert "bn-lr0.5" not in capsys.readouterr().out
+    assert main(["train", "cifar", "--study", "sweep", "--only", "bn-lr7"]) == 1
+    assert "no arm bn-lr7; there are plain-lr0.02" in capsys.readouterr().err
+
+
 def test_the_rates_need_the_sweep(instant, capsys):
     assert main(["train", "cifar"]) == 1
     assert "cifar-sweep" in capsys.readouterr().err
