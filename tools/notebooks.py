@@ -135,6 +135,7 @@ def execute(path: Path) -> None:
         timeout=None,
         kernel_name="python3",
         record_timing=False,  # times would change in every run
+        coalesce_streams=True,  # where prints are cut in two depends on the clock
         resources={"metadata": {"path": str(path.parent)}},
     ).execute()
     # Of the kernel keep what the site needs; versions would change with every machine.
