@@ -5,7 +5,7 @@ RUN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts/python.exe,.venv/bin/python
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help environment book test test-gpu test-colab lab data lint outputs address screenshots clean distclean
+.PHONY: help environment book test test-gpu test-colab conformance lab data lint outputs address screenshots clean distclean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | awk -F '  ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ test-gpu: environment  ## only the tests of bn.pytorch that need a GPU; they ski
 
 test-colab: environment  ## each notebook alone, laid out as on Colab; takes minutes and up to 6 GB
 	@BN_COLAB=1 $(RUN) -m pytest -s tests/colab
+
+conformance: environment  ## every suite, every planted bug, the accuracy table; takes minutes
+	@$(RUN) -m tools.conformance
 
 lab: environment  ## open the notebooks in JupyterLab
 	@echo "lab: JupyterLab on notebooks/ (stop it with Ctrl-C)"

@@ -78,7 +78,36 @@ def _add_train(commands: Commands) -> None:
     parser.set_defaults(run=run)
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_data, _add_train)
+def _add_check(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="check anybody's batch norm, and name its mistakes",
+        description="Import what is named, which runs its code, and check that it is batch "
+        "normalization: forward, backward and second gradients, running statistics and their "
+        "conventions, training and inference, small batches, large means, half precision, state. "
+        "Exit code: 0 passed, 1 failed, 2 not a candidate.",
+    )
+    parser.add_argument(
+        "candidate",
+        metavar="MODULE:NAME",
+        help="a function, class, instance, or a function without arguments that makes one, such "
+        "as torch.nn:BatchNorm2d; or MODULE:FORWARD,BACKWARD for two functions",
+    )
+    parser.add_argument("--strict", action="store_true", help="warnings fail too")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, help="seconds for importing and checking (60)"
+    )
+
+    def run(arguments: argparse.Namespace) -> int:
+        from bn.check.command import run as run_check
+
+        return run_check(arguments)
+
+    parser.set_defaults(run=run)
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_data, _add_train, _add_check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
