@@ -17,8 +17,6 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 RECORD = Path(__file__).resolve().parents[2] / "results" / "conformance" / "conformance.json"
-#: Head of a suite's column: there are many columns and little room on a phone.
-SHORT = {"properties": "prop.", "accuracy": "acc.", "contract": "contr.", "onnx": "ONNX"}
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -36,13 +34,17 @@ def bugs(result: list[dict[str, Any]], record: dict[str, Any]) -> tuple[str, lis
     titles = {row["name"]: row["title"] for row in record["suites"]["result"]}
     caught = {name: sum(name in row["caught_by"] for row in result) for name in titles}
     shown = [name for name in titles if caught[name]]
-    rows = [["mistake", *(SHORT.get(name, name) for name in shown)]]
+    # A letter as the head of a column: there are many columns and little room on a phone.
+    letters = [name[0].upper() for name in shown]
+    rows = [["mistake", *letters]]
     for row in result:
         marks = ["yes" if name in row["caught_by"] else "–" for name in shown]
         rows.append([row["what"], *marks])
     rows.append(["found", *(str(caught[name]) for name in shown)])
     alone = sum(len(row["caught_by"]) == 1 for row in result)
+    legend = [f"{letter}: {titles[name]}" for letter, name in zip(letters, shown, strict=True)]
     sentence = f"Which suite finds which of {len(result)} mistakes; {alone} are found by one alone."
+    sentence += f" {'; '.join(legend)}."
     if nothing := [titles[name] for name in titles if not caught[name]]:
         sentence += f" Not in the table, because it finds none: {', '.join(nothing)}."
     return sentence, rows
@@ -50,11 +52,11 @@ def bugs(result: list[dict[str, Any]], record: dict[str, Any]) -> tuple[str, lis
 
 def accuracy(result: list[dict[str, Any]], _: dict[str, Any]) -> tuple[str, list[list[str]]]:
     """Return a sentence and a table: the accuracy figures, ours beside torch's."""
-    rows = [["what, and its limit", "ours, NumPy", "ours, torch", "torch. nn"]]
+    rows = [["what, and its limit", "ours, NumPy", "ours, torch", "torch"]]
     for row in result:
         limit = row["limit"]
         rows.append([
-            f"{row['what']} ({limit if isinstance(limit, str) else 'at most ' + number(limit)})",
+            row["what"] + ("" if isinstance(limit, str) else f" (at most {number(limit)})"),
             *(_judged(row[name], limit) for name in (*_SIDES, "torch")),
         ])  # fmt: skip
     kept = sum(not _over(row[name], row["limit"]) for row in result for name in _SIDES)
@@ -65,12 +67,14 @@ def accuracy(result: list[dict[str, Any]], _: dict[str, Any]) -> tuple[str, list
 
 _SIDES = ("reference", "pytorch")
 TABLES = {"suites": suites, "bugs": bugs, "accuracy": accuracy}
+#: Percent of the width for the first column: as much as a phone leaves beside the others.
+FIRST = {"suites": 46, "bugs": 40, "accuracy": 37}
 
 
 def number(value: float | str) -> str:
-    """Write a number with a power of ten where it is very small or large."""
+    """Write a number, with a power of ten where it is very small or large; or that it is none."""
     if isinstance(value, str):
-        return value
+        return "error" if value.endswith("Error") else value
     if value == 0 or 0.01 <= abs(value) < 1000:
         return f"{value:.3g}"
     digits, power = f"{value:.1e}".split("e")
@@ -102,10 +106,11 @@ def _origin(made: dict[str, str]) -> str:
     )
 
 
-def _table(rows: list[list[str]]) -> nodes.table:
-    """Return a table whose first column is the widest."""
+def _table(rows: list[list[str]], first: int) -> nodes.table:
+    """Return a table whose first column takes `first` percent of the width, the others the rest."""
+    others = (100 - first) // (len(rows[0]) - 1)
     group = nodes.tgroup(cols=len(rows[0]))
-    group += [nodes.colspec(colwidth=1 if i else 3) for i in range(len(rows[0]))]
+    group += [nodes.colspec(colwidth=others if i else first) for i in range(len(rows[0]))]
     parts = (nodes.thead(), rows[:1]), (nodes.tbody(), rows[1:])
     for part, content in parts:
         for cells in content:
@@ -113,7 +118,7 @@ def _table(rows: list[list[str]]) -> nodes.table:
             row += [nodes.entry("", nodes.paragraph("", cell)) for cell in cells]
             part += row
         group += part
-    table: nodes.table = nodes.table("", group)
+    table: nodes.table = nodes.table("", group, classes=["colwidths-given"])
     return table
 
 
@@ -142,7 +147,7 @@ class ConformanceDirective(SphinxDirective):
             reftarget=f"/results/conformance/{RECORD.name}",
         )  # fmt: skip
         below += nodes.Text(".")
-        return [nodes.paragraph("", sentence), _table(rows), below]
+        return [nodes.paragraph("", sentence), _table(rows, FIRST[step]), below]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

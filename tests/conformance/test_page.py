@@ -29,7 +29,8 @@ def page():
         (1e-6, "10⁻⁶"),
         (4845.0, "4.8·10³"),
         (5.04, "5.04"),
-        ("OverflowError", "OverflowError"),
+        ("OverflowError", "error"),
+        ("NaN", "NaN"),
     ],
 )
 def test_numbers(page, value, text):
@@ -45,7 +46,7 @@ def test_what_is_beyond_its_limit_is_marked(page):
     sentence, table = page.accuracy(rows, {})
     assert table[1:] == [
         ["a (at most 0.5)", "0.5", "0.51 over", "NaN over"],
-        ["b (OverflowError)", "OverflowError", "1 over", "1 over"],
+        ["b", "error", "1 over", "1 over"],
     ]
     assert "2 of 4 limits" in sentence
 
@@ -54,8 +55,9 @@ def test_suites_that_catch_nothing_are_named(page):
     titles = [{"name": "torch", "title": "Torch's"}, {"name": "networks", "title": "Networks"}]
     bugs = [{"what": "a", "caught_by": ["torch"]}, {"what": "b", "caught_by": ["torch"]}]
     sentence, table = page.bugs(bugs, {"suites": {"result": titles}})
-    assert table == [["mistake", "torch"], ["a", "yes"], ["b", "yes"], ["found", "2"]]
+    assert table == [["mistake", "T"], ["a", "yes"], ["b", "yes"], ["found", "2"]]
     assert "2 mistakes; 2 are found by one alone" in sentence
+    assert "T: Torch's." in sentence
     assert "finds none: Networks." in sentence
 
 

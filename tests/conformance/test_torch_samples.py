@@ -6,7 +6,7 @@ autograd returns, once and twice. Each sample is a case of each test that applie
 
 For half precision it is what the operator returns for the same values in float64, and ours may
 be off by one rounding. Torch itself, given gamma and beta in half precision, rounds the
-statistics too, and is off by up to 5 units of the last place of bfloat16 on its own samples.
+statistics too, and is off by up to 20 units of the last place on its own samples.
 
 Where ours differs on purpose, the sample has a test of its own here that says so: input of one
 axis (torch: a batch of no channels), and a momentum outside 0 to 1 (torch: extrapolates).
