@@ -17,6 +17,7 @@ variance's kind are told as conventions, not as mistakes.
 Importing this loads NumPy only. torch, Keras or Flax are loaded for a candidate made with them.
 """
 
+from bn.check.exercise import answer
 from bn.check.mistakes import MISTAKES, Mistake
 from bn.check.names import UsageError
 from bn.check.report import Finding, Report, Row
@@ -29,6 +30,7 @@ __all__ = [
     "Report",
     "Row",
     "UsageError",
+    "answer",
     "assert_batch_norm",
     "batch_norm",
 ]
