@@ -57,7 +57,27 @@ def _add_train(commands: Commands) -> None:
         help="sweep: learning rates, in shorter runs; rates: both networks at the best rate of "
         "the sweep and at five times it (default: rates)",
     )
-    for each, length, seeds in ((mnist, "steps", 5), (cifar, "epochs", 3)):
+    drift = experiments.add_parser("drift", help="section 1: how the inputs of sigmoids move")
+    drift.add_argument(
+        "--study",
+        choices=["deep"],
+        help="deep: six hidden layers (default: the three of section 4.1, at two learning rates)",
+    )
+    outside = experiments.add_parser("outside", help="section 2: normalization that is ignored")
+    outside.add_argument(
+        "--study",
+        choices=["sigmoid", "relu", "fast"],
+        default="sigmoid",
+        help="sigmoid, relu: networks whose gradient takes the statistics for constants, and "
+        "networks whose gradient does not; fast: sigmoids at ten times the rate "
+        "(default: sigmoid)",
+    )
+    estimates = experiments.add_parser(
+        "estimates", help="section 3: how good the mean and variance of a mini-batch are"
+    )
+    estimates.set_defaults(study=None)
+    lengths = (mnist, "steps", 5), (cifar, "epochs", 3), (drift, "steps", 5), (outside, "steps", 5)
+    for each, length, seeds in (*lengths, (estimates, "steps", 5)):
         each.set_defaults(length=length)
         each.add_argument(
             "--seeds", type=int, default=seeds, help=f"seeds per arm (default: {seeds})"

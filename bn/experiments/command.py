@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Imported here: CIFAR-10 needs PyTorch, MNIST does not.
     experiment: Any = importlib.import_module(f"bn.experiments.{arguments.experiment}")
     length: int | None = getattr(arguments, arguments.length)
-    study = f"{arguments.experiment}-{arguments.study}"
+    study = arguments.experiment + (f"-{arguments.study}" if arguments.study else "")
     try:
         arms = _chosen(experiment.arms(study, length), arguments.only)
         # A run of another length is another study: it must not replace the book's record.

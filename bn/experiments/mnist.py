@@ -27,6 +27,7 @@ PERCENTILES = (15, 50, 85)
 WRONG_MODE_BATCHES = (2, 10, 60)
 
 
+# paper: s41-network
 @dataclass(frozen=True)
 class Config:
     """Settings of one run; `lr`, `std` and `eps` are our choice, the others the paper's.
@@ -65,6 +66,7 @@ def evaluation_steps(steps: int) -> list[int]:
     return [step for step in [*early, *range(6000, steps, 1000)] if step < steps] + [steps]
 
 
+# paper: fig-1a, fig-1bc
 def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None = None) -> Run:
     """Train one network on all of `data`, the binary MNIST, and return its record.
 

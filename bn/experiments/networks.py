@@ -9,6 +9,7 @@ from bn.layers.dense import Array, Layer
 from bn.reference import BatchNorm, population_statistics
 
 
+# paper: s41-network, s31-insert, eq-layer
 def mnist_network(
     *,
     batch_norm: bool,
@@ -44,6 +45,7 @@ def mnist_network(
     return Sequential(layers)
 
 
+# paper: fig-1bc
 def last_sigmoid_inputs(network: Sequential, x: Array) -> tuple[Array, Array]:
     """Run the network; return the inputs of its last sigmoid layer, (N, hidden), and the scores."""
     last = max(i for i, layer in enumerate(network.layers) if isinstance(layer, Sigmoid))
@@ -55,6 +57,7 @@ def last_sigmoid_inputs(network: Sequential, x: Array) -> tuple[Array, Array]:
     return inputs, x
 
 
+# paper: alg-2
 def use_population_statistics(network: Sequential, batches: list[Array]) -> None:
     """Put Algorithm 2's estimates into the running statistics of every batch-norm layer.
 

@@ -7,6 +7,7 @@ from numpy.typing import DTypeLike
 from bn.layers.dense import Array, Parameterless, Weighted
 
 
+# paper: eq-layer
 class Conv2d(Weighted):
     """Two-dimensional convolution (as deep learning means it: the kernel is not flipped).
 

@@ -57,6 +57,7 @@ class Weighted:
         return {"weight": self.dweight} | ({} if self.bias is None else {"bias": self.dbias})
 
 
+# paper: eq-layer
 class Linear(Weighted):
     """``y = x W + b``, for x of shape (N, in_features).
 
@@ -108,6 +109,7 @@ class Linear(Weighted):
         return dx
 
 
+# paper: s1-saturation
 class Sigmoid(Parameterless):
     """``y = 1 / (1 + exp(-x))``, element by element."""
 

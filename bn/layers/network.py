@@ -100,6 +100,7 @@ def softmax_cross_entropy(logits: Array, labels: NDArray[np.integer]) -> tuple[f
     return loss, dlogits / len(logits)
 
 
+# paper: s1-mini-batch
 class SGD:
     """Stochastic gradient descent with momentum, ``v = momentum·v + g; w = w - lr·v``.
 

@@ -41,6 +41,7 @@ def data(rng):
 SHORT = Config(batch_norm=True, steps=60, batch_size=30, hidden=20, lr=0.5)
 
 
+# paper: fig-1a, fig-1bc
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_a_run_records_what_it_did(data, batch_norm):
     config = replace(SHORT, batch_norm=batch_norm)
@@ -68,6 +69,7 @@ def test_the_same_seed_gives_the_same_run(data):
     assert one.curve["p50"] != other.curve["p50"]
 
 
+# paper: s41-network, eq-layer
 def test_the_network_is_the_papers(rng):
     plain = mnist_network(batch_norm=False, std=0.1, rng=np.random.default_rng(0))
     bn = mnist_network(batch_norm=True, std=0.1, rng=np.random.default_rng(0))
@@ -86,6 +88,7 @@ def test_the_network_is_the_papers(rng):
         np.testing.assert_array_equal(one, two)
 
 
+# paper: alg-2
 def test_algorithm_2_averages_over_mini_batches(rng):
     network = Sequential([Linear(3, 4, std=1, rng=rng), BatchNorm(4), Sigmoid()])
     batches = [rng.standard_normal((5, 3)).astype(np.float32) for _ in range(6)]

@@ -131,6 +131,7 @@ def test_sigmoid_does_not_overflow():
     np.testing.assert_array_equal(y, [0, 0.5, 1])
 
 
+# paper: s31-insert, eq-layer
 def test_a_whole_network(rng, numerical_gradient):
     """The kind of network that section 4.1 trains, and a convolutional one, end to end."""
     labels = np.array([0, 1, 2, 1])
@@ -170,6 +171,7 @@ def test_a_whole_network(rng, numerical_gradient):
             np.testing.assert_allclose(gradients[key], numeric, rtol=1e-5, atol=1e-9)
 
 
+# paper: s1-mini-batch
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_sgd_is_torchs(rng, momentum):
     layer = Linear(3, 2, std=1, rng=rng, dtype=F64)

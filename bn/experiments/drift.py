@@ -1,0 +1,165 @@
+"""Section 1 of the paper: how the inputs of a network's sigmoids move while it trains.
+
+The network and its training are those of section 4.1 (`mnist`), with other learning rates,
+initial weights and depths beside them.
+"""
+
+import time
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from bn.data import ImageDataset, mnist
+from bn.experiments import mnist as section_4_1
+from bn.experiments.inputs import Track, sigmoid_inputs
+from bn.experiments.networks import mnist_network
+from bn.experiments.record import Run, provenance
+from bn.experiments.training import train
+
+
+@dataclass(frozen=True)
+class Config(section_4_1.Config):
+    """Settings of one run: those of section 4.1, and these.
+
+    Attributes
+    ----------
+    steps : int
+        A fifth of the paper's.
+    depth : int
+        Hidden layers; the paper has 3.
+    images, every : int
+        Test images on which the inputs are measured, the same at all times and in all runs;
+        steps from one measurement to the next.
+    """
+
+    steps: int = 10_000
+    depth: int = 3
+    images: int = 2000
+    every: int = 250
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained or measured, before anything is fetched."""
+        super().__post_init__()
+        if self.depth < 1 or self.images < 2 or not 1 <= self.every <= self.steps:
+            raise ValueError(
+                f"depth must be at least 1, images at least 2, every from 1 to steps: {self}"
+            )
+
+
+def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None = None) -> Run:
+    """Train one network, measure the inputs of all its sigmoids as it trains, return the record.
+
+    Batch norm normalizes with the statistics of the measured images, as in a training step; the
+    accuracy is that of the whole test set with running statistics. In the names, k is a hidden
+    layer, 1 the lowest.
+
+    The curve holds `step`, `test_accuracy` and, per layer, the median over units of the mean's
+    distance from 0 (`offset_k`), of the standard deviation (`spread_k`) and of what is new in
+    the pattern since the measurement before (`reordered_k`), the share of saturated inputs
+    (`saturated_k`), and percentiles (`p15_k`, `p50_k`, `p85_k`) of one typical unit, whose
+    drift ranks in the middle.
+
+    Final figures, medians over units: `drift_k`; `drift_inference_k`, the same with running
+    statistics and without the measurement at step 0, when these are 0 and 1 whatever the
+    network does; `wander_k`, the largest minus the smallest mean; `start_spread_k` and
+    `spread_k` before and after training; `reordered_k`, the mean over training; `saturated_k`
+    after it; and `steps_to_90`, where 90 percent are reached.
+    """
+    start = time.perf_counter()
+    network = mnist_network(
+        batch_norm=config.batch_norm,
+        std=config.std,
+        rng=np.random.default_rng([seed, 0]),
+        hidden=config.hidden,
+        depth=config.depth,
+        eps=config.eps,
+    )
+    train_x = data.train_images.reshape(len(data.train_images), -1)  # (60000, 784)
+    test_x = data.test_images.reshape(len(data.test_images), -1).astype(np.float32)
+    measured = test_x[: config.images]
+    layers = [Track() for _ in range(config.depth)]
+    at_inference = [Track() for _ in range(config.depth if config.batch_norm else 0)]
+    steps: list[int] = []
+    accuracy: list[float] = []
+    losses: list[float] = []
+
+    def evaluate(step: int, loss: float) -> None:
+        steps.append(step)
+        losses.append(loss)
+        accuracy.append(section_4_1.accuracy_of(network, test_x, data.test_labels))
+        for layer, x in zip(layers, sigmoid_inputs(network, measured), strict=True):
+            layer.add(x)
+        if at_inference and step > 0:
+            inputs = sigmoid_inputs(network, measured, of_batch=False)
+            for layer, x in zip(at_inference, inputs, strict=True):
+                layer.add(x)
+
+    done = train(
+        network,
+        train_x,
+        data.train_labels,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        rng=np.random.default_rng([seed, 1]),
+        evaluate=evaluate,
+        evaluate_at=[*range(0, config.steps, config.every), config.steps],
+        progress=progress,
+    )
+
+    curve: dict[str, list[float | None]] = {"step": [*steps], "test_accuracy": [*accuracy]}
+    final: dict[str, float | None] = {
+        # what diverged has none: the last evaluation was before it did
+        "test_accuracy": accuracy[-1] if done == config.steps else None,
+        "loss": losses[-1],
+        "steps_done": done,
+    }
+    if (first := section_4_1.first_step(steps, accuracy, 0.90)) is not None:
+        final["steps_to_90"] = first
+    for k, layer in enumerate(layers, start=1):
+        curve |= {f"{name}_{k}": [*values] for name, values in layer.curve().items()}
+        final |= {f"{name}_{k}": value for name, value in layer.final().items()}
+    for k, layer in enumerate(at_inference, start=1):
+        if layer.mean:  # else it diverged before the first measurement
+            final[f"drift_inference_{k}"] = layer.final()["drift"]
+    arm = "bn" if config.batch_norm else "plain"
+    seconds = time.perf_counter() - start
+    return Run(arm, seed, asdict(config), curve, final, seconds, provenance())
+
+
+#: The best learning rate of both networks in the sweep of section 4.1.
+FAST = 1.0
+DEEP = 6
+#: An initial scale for layers of 100 sigmoids: 0.4 * sqrt(100) * 1/4 = 1, so that near input 0
+#: differences between images, and gradients, leave a layer as large as they came in.
+CAREFUL = 0.4
+STUDIES = ("drift", "drift-deep")
+
+
+def arms(study: str, steps: int | None = None) -> dict[str, Config]:
+    """Return the arms of a study by name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such study.
+    """
+    chosen = {"plain": Config(batch_norm=False), "bn": Config(batch_norm=True)}
+    if study == "drift":
+        chosen |= {f"{kind}-fast": replace(config, lr=FAST) for kind, config in chosen.items()}
+    elif study == "drift-deep":
+        chosen = {kind: replace(config, depth=DEEP) for kind, config in chosen.items()}
+        chosen["plain-careful"] = replace(chosen["plain"], std=CAREFUL)
+    else:
+        raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
+    if steps is None:
+        return chosen
+    return {
+        arm: replace(config, steps=steps, every=min(config.every, steps))
+        for arm, config in chosen.items()
+    }
+
+
+def run_task(config: Config, seed: int, label: str | None) -> Run:
+    """Fetch the data and train one network: what a study does for each of its runs."""
+    return run(config, seed, mnist(binarize=True, progress=False), progress=label)
