@@ -5,7 +5,11 @@ Read ``bn.reference.algorithm`` first: it is Algorithm 1 of the paper, forward a
 """
 
 from bn.reference.algorithm import BatchNormCache, batch_norm_backward, batch_norm_forward
-from bn.reference.backward_forms import backward_by_equations, backward_by_graph
+from bn.reference.backward_forms import (
+    backward_by_equations,
+    backward_by_graph,
+    double_backward_by_steps,
+)
 from bn.reference.checks import NonFiniteError
 from bn.reference.inference import batch_norm_inference, batch_norm_inference_backward
 from bn.reference.layer import BatchNorm
@@ -23,6 +27,7 @@ __all__ = [
     "batch_norm_forward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "double_backward_by_steps",
     "merge_statistics",
     "population_statistics",
 ]

@@ -50,6 +50,8 @@ class BatchNormCache:
     dtype: DType
 
 
+# paper: alg-1, s3-per-feature, s3-scale-shift, s3-identity, s3-mini-batch-statistics
+# paper: s3-epsilon, s3-depends-on-batch, eq-normalized, s32-maps
 def batch_norm_forward(
     x: ArrayLike,
     gamma: ArrayLike | None = None,
@@ -119,6 +121,8 @@ def batch_norm_forward(
     return y.astype(returned, copy=False), cache
 
 
+# paper: s3-differentiable, s2-two-jacobians
+# paper: eq-backward-x, eq-backward-gamma, eq-backward-beta
 def batch_norm_backward(dy: ArrayLike, cache: BatchNormCache) -> tuple[Array, Array, Array]:
     """Return the gradients of the loss for x, gamma and beta: the chain rule in closed form.
 

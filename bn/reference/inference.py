@@ -8,6 +8,7 @@ from bn.reference.channels import along, channel_sum
 from bn.reference.checks import Array
 
 
+# paper: s31-fixed-statistics, eq-affine, s32-inference
 def batch_norm_inference(
     x: ArrayLike,
     mean: ArrayLike,

@@ -22,6 +22,7 @@ from bn.reference.inference import batch_norm_inference, batch_norm_inference_ba
 NonFinite = Literal["raise", "keep", "propagate"]
 
 
+# paper: s31-insert, s31-fixed-statistics, s31-moving-averages
 class BatchNorm:
     """Batch normalization with learned scale and shift, and running statistics.
 

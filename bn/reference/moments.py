@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bn.reference.checks import Array
 
 
+# paper: s3-mini-batch-statistics
 def moments(
     x: Array, axis: int, mask: NDArray[np.bool_] | None = None
 ) -> tuple[Array, Array, Array]:

@@ -16,6 +16,7 @@ from bn.reference.checks import NUMBER, Array
 Method = Literal["ema", "cumulative", "algorithm2", "pooled"]
 
 
+# paper: alg-2, eq-unbiased, s31-moving-averages, s32-inference
 def population_statistics(
     means: ArrayLike,
     variances: ArrayLike,

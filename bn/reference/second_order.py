@@ -16,7 +16,8 @@ the backward pass ``dx = gamma r (dy - mean(dy) - h mean(dy h))`` gives
   gamma r b u``. The path through h is the backward pass itself, applied to g. The one through r
   adds ``-gamma r^2 q h / n``.
 
-What a mask leaves out has no share in U, a, u (in g), nor in the paths through the statistics.
+The book derives it, and ``backward_forms.double_backward_by_steps`` has it without a mask. What a
+mask leaves out has no share in U, a, u (in g), nor in the paths through the statistics.
 """
 
 import numpy as np
@@ -77,7 +78,6 @@ def batch_norm_double_backward(
     def each(values: Array) -> Array:
         return along(values, h, axis)
 
-    # [double-backward]
     counted = u * counts
     a = channel_sum(counted * h, axis) / n  # (C,), like all that is not written with each
     b = channel_sum(dy * h, axis) / n
@@ -91,7 +91,6 @@ def batch_norm_double_backward(
     along_h = (channel_sum(g * h, axis) + s * q) / n
     through_statistics = each(channel_sum(g, axis) / n) + each(along_h) * h
     for_x = each(r) * (g - counts * through_statistics)
-    # [/double-backward]
 
     out = checks.PARAMETER_DTYPE[cache.dtype.name]
     return for_dy.astype(cache.dtype), for_x.astype(cache.dtype), for_gamma.astype(out)

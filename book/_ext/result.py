@@ -10,11 +10,15 @@ do::
 and gives the mean and the standard deviation over seeds, labelled where there are fewer than
 five, with the origin in a tooltip and a link to the record. A difference or a quotient of two
 arms is taken seed by seed. Settings are quoted by ``{setting}`study: arm: name```. An unknown
-key is an error, which fails the build. The directive ``{records}`` prints a whole study.
+key is an error, which fails the build. The directive ``{records}`` prints a whole study; with
+``:across: 3`` no table has more than three arms side by side, and with ``:decimals: 4`` figures
+that are small and no accuracies have four decimals instead of two.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import operator
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -161,6 +165,8 @@ class RecordsDirective(SphinxDirective):
         "figures": directives.unchanged_required,
         "settings": directives.unchanged_required,
         "grid": directives.unchanged_required,
+        "across": directives.positive_int,
+        "decimals": directives.nonnegative_int,
     }
 
     def run(self) -> list[nodes.Node]:
@@ -170,7 +176,10 @@ class RecordsDirective(SphinxDirective):
             tables: list[nodes.Node] = []
             if "figures" in self.options:
                 settings = self.options.get("settings", "lr std steps").split()
-                tables.append(_arms(runs, settings, self.options["figures"].split()))
+                figures = self.options["figures"].split()
+                decimals = self.options.get("decimals", 2)
+                for part in _parts(runs, self.options.get("across")):
+                    tables.append(_arms(part, settings, figures, decimals, of=runs))
             if "grid" in self.options:
                 of_two = all("std" in run.config for run in runs)
                 tables += (_grids if of_two else _rates)(runs, self.options["grid"])
@@ -187,8 +196,26 @@ class RecordsDirective(SphinxDirective):
         return [paragraph, *tables]
 
 
-def _arms(runs: list[Run], settings: list[str], figures: list[str]) -> nodes.table:
-    """One column an arm, one row a setting or a figure: few arms fit on a phone that way."""
+def _parts(runs: list[Run], across: int | None) -> list[list[Run]]:
+    """Split runs into as few parts as have at most `across` arms, in order and of even size."""
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    count = math.ceil(len(arms) / (across or len(arms)))
+    ends = [math.ceil(len(arms) * part / count) for part in range(count + 1)]
+    groups = [arms[start:end] for start, end in itertools.pairwise(ends)]
+    return [[run for run in runs if run.arm in group] for group in groups]
+
+
+def _arms(
+    runs: list[Run],
+    settings: list[str],
+    figures: list[str],
+    decimals: int = 2,
+    of: list[Run] | None = None,
+) -> nodes.table:
+    """One column an arm, one row a setting or a figure: few arms fit on a phone that way.
+
+    A figure that none of `runs` has is refused only where none in the study `of` has it, either.
+    """
     arms = {run.arm: run for run in runs}
     rows = [["", *arms]]
     for name in settings:
@@ -199,10 +226,10 @@ def _arms(runs: list[Run], settings: list[str], figures: list[str]) -> nodes.tab
     rows.append(["seeds", *(str(sum(r.arm == arm for r in runs)) for arm in arms)])
     for figure in figures:
         has = {run.arm for run in runs if figure in run.final}
-        if not has:
+        if not any(figure in run.final for run in of or runs):
             raise RecordError(f"no run has the figure {figure!r}")
         cells = [
-            _cell(runs, arm, figure) if arm in has else "–"
+            _cell(runs, arm, figure, decimals) if arm in has else "–"
             for arm in arms  # not every arm has every figure
         ]
         rows.append([figure, *cells])
@@ -236,7 +263,7 @@ def _rates(runs: list[Run], figure: str) -> list[nodes.Node]:
     return [nodes.paragraph("", f"{figure}, by learning rate."), _table(rows)]
 
 
-def _cell(runs: list[Run], arm: str, figure: str) -> str:
+def _cell(runs: list[Run], arm: str, figure: str, decimals: int = 2) -> str:
     """Return a figure of an arm; where some of its runs diverged, of the others."""
     chosen = [run for run in runs if run.arm == arm]
     sound = [run for run in chosen if not run.final.get("diverged")]
@@ -244,14 +271,14 @@ def _cell(runs: list[Run], arm: str, figure: str) -> str:
         return "diverged"
     if len(sound) < len(chosen):
         rest = f", {len(chosen) - len(sound)} of {len(chosen)} diverged"
-        return _number(record.summarize(sound, arm, figure), figure) + rest
-    return _number(record.summarize(chosen, arm, figure), figure)
+        return _number(record.summarize(sound, arm, figure), figure, decimals) + rest
+    return _number(record.summarize(chosen, arm, figure), figure, decimals)
 
 
-def _number(summary: Summary, figure: str) -> str:
+def _number(summary: Summary, figure: str, decimals: int) -> str:
     if "accuracy" in figure:
         return format_summary(summary, "percent")
-    return format_summary(summary, "integer" if summary.mean >= 100 else ".2f")
+    return format_summary(summary, "integer" if summary.mean >= 100 else f".{decimals}f")
 
 
 def _table(rows: list[list[str]]) -> nodes.table:

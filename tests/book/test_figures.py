@@ -1,6 +1,9 @@
 """Figures come from code and records, and the stored one shows the present record."""
 
-import numpy as np
+import base64
+
+import nbformat
+import pytest
 
 
 def test_every_figure_is_drawn_the_same_twice(figures):
@@ -15,29 +18,28 @@ def test_the_readmes_picture_shows_the_present_record(figures):
     )
 
 
-def test_the_graphs_numbers_are_right(figures):
-    """Each gradient in the drawn graph against a difference quotient of what follows it."""
-    module_path = figures.SOURCES / "graph.py"
-    namespace: dict = {"__name__": "graph"}
-    exec(compile(module_path.read_text(encoding="utf-8"), str(module_path), "exec"), namespace)
-    nodes = {name.strip("$"): (value, gradient) for name, value, gradient in namespace["values"]()}
-    x, dx = nodes["x"]
+def notebook_with(tmp_path, cells):
+    """A notebook whose cells have these figure names (or None) and numbers of pictures."""
+    notebook = nbformat.v4.new_notebook()
+    for name, pictures in cells:
+        cell = nbformat.v4.new_code_cell("draw()")
+        if name:
+            cell.metadata["mystnb"] = {"figure": {"name": name}}
+        data = {"image/png": base64.b64encode(b"picture").decode()}
+        cell.outputs = [nbformat.v4.new_output("display_data", data) for _ in range(pictures)]
+        notebook.cells.append(cell)
+    path = tmp_path / "some.ipynb"
+    nbformat.write(notebook, path)
+    return path
 
-    def loss(v):
-        return (v[0] - v.mean()) / np.sqrt(((v - v.mean()) ** 2).mean())
 
-    step = 1e-6
-    for i in range(4):
-        e = step * np.eye(4)[i]
-        assert abs((loss(x + e) - loss(x - e)) / (2 * step) - dx[i]) < 1e-8
-    c, dc = nodes["c = x - \\mu"]
+def test_named_figures_of_a_notebook(figures, tmp_path):
+    notebook = notebook_with(tmp_path, [("fig-a", 1), (None, 1), (None, 0)])
+    assert list(figures.stored(notebook)) == [("fig-a", b"picture")]
 
-    def from_c(v):
-        return v[0] / np.sqrt((v**2).mean())
 
-    for i in range(4):
-        e = step * np.eye(4)[i]
-        assert abs((from_c(c + e) - from_c(c - e)) / (2 * step) - dc[i]) < 1e-8
-    var, dvar = nodes["v = \\sigma^2"]
-    numeric = (c[0] / np.sqrt(var + step) - c[0] / np.sqrt(var - step)) / (2 * step)
-    assert abs(numeric - dvar) < 1e-8
+@pytest.mark.parametrize("pictures", [0, 2])
+def test_a_named_cell_without_one_picture_is_an_error(figures, tmp_path, pictures):
+    notebook = notebook_with(tmp_path, [("fig-a", pictures)])
+    with pytest.raises(ValueError, match=rf"fig-a stores {pictures} pictures"):
+        list(figures.stored(notebook))

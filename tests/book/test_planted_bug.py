@@ -34,7 +34,7 @@ def up_to_gradient_check(path):
     return notebook
 
 
-@pytest.mark.parametrize("name", ["algorithm-1", "mnist"])
+@pytest.mark.parametrize("name", ["backward", "mnist"])
 def test_nbval_fails_without_the_x_hat_term(tmp_path, root, name):
     shutil.copytree(root / "bn", tmp_path / "bn", ignore=shutil.ignore_patterns("__pycache__"))
     notebook = tmp_path / f"{name}.ipynb"

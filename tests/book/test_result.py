@@ -1,12 +1,13 @@
 """The role ``{result}``: numbers come from records, and an unknown key fails the build."""
 
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from bn.experiments.record import RecordError, Run, save
+from bn.experiments.record import RecordError, Run, load, save
 
 PROVENANCE = {
     "device": "a CPU, 2 cores", "system": "Linux", "python": "3.11.1", "numpy": "2.0.0",
@@ -168,6 +169,61 @@ def test_a_table_of_arms_shows_the_settings_asked_for(result):
     ]  # fmt: skip
     with pytest.raises(RecordError, match="'epochs' is no setting of plain, bn"):
         result._arms(runs, ["epochs"], ["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("arms", "across", "tables"),
+    [
+        ("abcdef", 3, ["abc", "def"]),
+        ("abcdefg", 3, ["abc", "de", "fg"]),
+        ("abc", 3, ["abc"]),
+        ("abcd", 3, ["ab", "cd"]),
+        ("abcdefg", 1, list("abcdefg")),
+        ("abcdefg", None, ["abcdefg"]),
+    ],
+)
+def test_many_arms_are_split_evenly_into_tables(result, arms, across, tables):
+    runs = [make(arm, seed, 0.5, 7) for arm in arms for seed in range(2)]
+    parts = result._parts(runs, across)
+    assert ["".join(dict.fromkeys(run.arm for run in part)) for part in parts] == tables
+    assert sum(map(len, parts)) == len(runs)
+
+
+def test_a_table_may_lack_a_figure_that_another_table_of_the_study_has(result):
+    runs = [make("plain", 0, 0.5, 7), make("bn", 0, 0.5, 7)]
+    runs[1].final["drift"] = 0.25
+    assert cells(result._arms(runs[:1], [], ["drift"], of=runs))[-1] == ["drift", "–"]
+    with pytest.raises(RecordError, match="no run has the figure 'speed'"):
+        result._arms(runs[:1], [], ["speed"], of=runs)
+
+
+def test_a_wide_record_is_printed_in_narrow_tables(tmp_path, root):
+    text = ".. records:: outside-sigmoid\n   :settings: lr\n   :across: 3\n   :figures: loss"
+    done = build(tmp_path, root, text)
+    assert done.returncode == 0, done.stderr
+    html = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    heads = [head.count("<th ") for head in re.findall("<thead>.*?</thead>", html, re.DOTALL)]
+    assert heads == [4, 4]  # the names of the rows, and three of the six arms
+    for arm in {run.arm for run in load("outside-sigmoid", root / "results")}:
+        assert f"<p>{arm}</p>" in html
+
+
+def test_a_table_of_arms_shows_as_many_decimals_as_asked_for(result):
+    final = {"accuracy": 0.5, "noise": 0.14918, "steps": 1000.25}
+    runs = [Run("bn", 0, {"lr": 0.1}, {}, final, 1.0, PROVENANCE)]
+    usual = cells(result._arms(runs, ["lr"], list(final)))
+    more = cells(result._arms(runs, ["lr"], list(final), 4))
+    accuracy, steps = ["accuracy", "50.0 % (n = 1)"], ["steps", "1 000 (n = 1)"]
+    assert usual[3:] == [accuracy, ["noise", "0.15 (n = 1)"], steps]
+    assert more[3:] == [accuracy, ["noise", "0.1492 (n = 1)"], steps]
+
+
+def test_the_option_decimals_reaches_the_table(tmp_path, root, result):
+    text = ".. records:: estimates\n   :figures: noise_60\n   :decimals: 4"
+    done = build(tmp_path, root, text)
+    assert done.returncode == 0, done.stderr
+    number, _, _ = result.look_up("estimates: bn: noise_60: .4f")
+    assert number in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_origin_names_pytorch_where_it_was_used(result):

@@ -9,6 +9,7 @@ from bn.reference import BatchNorm, merge_statistics, population_statistics
 METHODS = ("algorithm2", "cumulative", "ema", "pooled")
 
 
+# paper: eq-unbiased
 def test_algorithm_2_is_unbiased(rng):
     """Many batches of 4 from a population of variance 9: m/(m-1) undoes the bias of 1/m."""
     batches = 5 + 3 * rng.standard_normal((40_000, 4, 1))
@@ -49,6 +50,7 @@ def test_pooled_is_the_variance_of_all_values(batches):
     np.testing.assert_allclose(var, everything.var(axis=0, ddof=1), rtol=1e-13)
 
 
+# paper: s31-moving-averages
 @pytest.mark.parametrize(("method", "momentum"), [("ema", 0.3), ("cumulative", None)])
 def test_running_averages_are_the_layers_and_torchs(batches, method, momentum):
     values, means, variances, sizes = batches

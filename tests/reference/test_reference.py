@@ -22,6 +22,8 @@ from bn.reference import (
 FORMS = [backward_by_graph, backward_by_equations]
 
 
+# paper: eq-backward-x-hat, eq-backward-var, eq-backward-mean
+# paper: eq-backward-x, eq-backward-gamma, eq-backward-beta
 @settings(max_examples=60, deadline=None)
 @given(
     data=st.data(),
@@ -39,6 +41,7 @@ def test_three_forms_of_the_backward_agree(data, m, channels, eps):
             np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
 
 
+# paper: alg-1, s3-differentiable
 @pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5), (2, 3, 4, 4)])
 def test_agrees_with_torch_in_float64(rng, shape):
     x, dy = rng.standard_normal(shape), rng.standard_normal(shape)
