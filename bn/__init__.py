@@ -8,6 +8,8 @@
     The other layers that a small network needs, in NumPy.
 ``bn.pytorch``
     The same for PyTorch: a custom operator, and modules that take the place of torch.nn's.
+``bn.check``
+    Checks anybody's batch norm, whatever it is made with, and names the mistake.
 ``bn.data``
     MNIST and CIFAR-10, complete and verified.
 ``bn.experiments``

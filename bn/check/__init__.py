@@ -12,11 +12,14 @@
 
 ``print(report)`` shows all of it; ``python -m bn check package.module:Name`` does so without
 writing code; ``assert_batch_norm(mine)`` is for tests. Momentum's meaning and the running
-variance's kind are told as conventions, not as mistakes.
+variance's kind are told as conventions, not as mistakes. ``population(mine)`` checks a function
+that estimates the population's statistics from those of mini-batches, or merges shards; the
+command tells it by the names of its parameters (means, variances, counts).
 
 Importing this loads NumPy only. torch, Keras or Flax are loaded for a candidate made with them.
 """
 
+from bn.check.estimates import population
 from bn.check.exercise import answer
 from bn.check.mistakes import MISTAKES, Mistake
 from bn.check.names import UsageError
@@ -33,4 +36,5 @@ __all__ = [
     "answer",
     "assert_batch_norm",
     "batch_norm",
+    "population",
 ]

@@ -61,6 +61,8 @@ class Subject(ABC):
     unbiased: bool | None = None  # as declared: which variance the running one holds
     modes: tuple[str, ...] = ("training",)  # and "inference"
     affine: bool = True
+    masked: bool = False  # whether it takes a mask
+    mask: Array | None = None  # given with every call from now on, as it is
     given: bool = False  # eps and momentum are what the checks gave, not what it declares
     changed: str = ""  # what of the input was overwritten
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 TRANSFORM = "book/transform.html"
 BACKWARD = "book/backward.html"
-ALGORITHM = "notebooks/algorithm-1.html"
+ALGORITHM = "notebooks/transform.html"
 PYTORCH = "notebooks/from-numpy-to-pytorch.html"
 API = "book/api.html"
 
@@ -205,7 +205,19 @@ _ALGORITHM = _on(
     "mean is large. Take mean((x - mean)²), best after subtracting one of the samples.",
     rounded_mean="The mean itself is rounded to the type of x before it is subtracted. Subtract "
     "one of the samples first, then take the mean of what is left.",
+    sums_in_float32="Sums of thousands of float32 numbers are accumulated in float32, one after "
+    "the other, so each addition rounds to the digits of the sum so far. Accumulate in float64 "
+    "(in NumPy: dtype=np.float64), or pairwise.",
     loses_digits="The result loses digits when the mean is large beside the standard deviation.",
+)
+_POPULATION = _on(
+    TRANSFORM,
+    algorithm_2_biased="The average of the biased variances of the mini-batches: too small by "
+    "(m-1)/m. Algorithm 2 multiplies by m/(m-1).",
+    between_forgotten="The variance of all values is the mean of the shards' variances plus the "
+    "variance of the shards' means. The second part is missing.",
+    unweighted_merge="Shards of different sizes get the same weight. Weigh means and variances by "
+    "the number of values.",
 )
 _PYTORCH = _on(
     PYTORCH,
@@ -238,7 +250,14 @@ _API = _on(
     computed_in_float32="float64 comes back with the digits of float32: something on the way is "
     "narrower than the input.",
     input_changed="The input is overwritten.",
+    mask_ignored="The mask has no influence: what it leaves out is part of the mean or of the "
+    "variance.",
+    mask_not_counted="What the mask leaves out is counted all the same: divide by the number of "
+    "values that count, in means and in m/(m-1).",
+    padding_in_the_gradient="What the mask leaves out gets a gradient through the mean and the "
+    "variance, of which it is no part.",
     unidentified="None of the mistakes that bn.check knows gives these numbers.",
 )
 
-MISTAKES: dict[str, Mistake] = {**_TRANSFORM, **_BACKWARD, **_ALGORITHM, **_PYTORCH, **_API}
+_NUMBERS = _ALGORITHM | _POPULATION | _PYTORCH
+MISTAKES: dict[str, Mistake] = _TRANSFORM | _BACKWARD | _NUMBERS | _API

@@ -19,6 +19,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "var_ema",
     ),
     "training": ("training", "train", "is_training", "train_mode"),
+    "mask": ("mask", "padding_mask"),
     "axis": ("axis", "channel_axis"),
     "bn_param": ("bn_param",),
     "dgamma": ("dgamma", "grad_gamma", "gamma_grad", "dweight", "grad_weight", "dw"),
@@ -63,6 +64,15 @@ def required(function: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters(function) if p.default is p.empty]
 
 
+def taking(function: Callable[..., Any], role: str) -> str | None:
+    """Return the name of the parameter of this role, None if there is none."""
+    try:
+        found = parameters(function)
+    except UsageError:
+        return None
+    return next((p.name for p in found if ROLES.get(p.name) == role), None)
+
+
 def roles(function: Callable[..., Any], first: str, known: Collection[str]) -> dict[str, str]:
     """Return what each parameter of a function is, by role: ``{"gamma": "weight", ...}``.
 
@@ -86,8 +96,11 @@ def roles(function: Callable[..., Any], first: str, known: Collection[str]) -> d
         elif parameter.name in names:
             unknown.append(parameter.name)
     plain = ("x", "gamma", "beta", "eps")
-    if first == "x" and unknown and len(names) in (3, 4) and set(assigned) <= set(plain):
-        return dict(zip(plain, names, strict=False))
+    mask = {role: name for role, name in assigned.items() if role == "mask"}
+    positional = [name for name in names if name not in mask.values()]
+    others = set(assigned) - set(plain) - set(mask)
+    if first == "x" and unknown and len(positional) in (3, 4) and not others:
+        return dict(zip(plain, positional, strict=False)) | mask
     if unknown:
         raise UsageError(
             f"{getattr(function, '__name__', function)!s} needs {', '.join(unknown)}, which is "

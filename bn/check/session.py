@@ -11,6 +11,7 @@ import numpy as np
 
 from bn.check.candidate import Candidate, NotOffered, Subject, WrongReturn
 from bn.check.diagnosis import Explanation
+from bn.check.diagnosis.running import Convention
 from bn.check.formula import Array, Batch, Statistics
 from bn.check.names import UsageError
 from bn.check.report import Finding, Report, Severity
@@ -83,6 +84,7 @@ class Session:
         self.affine = True
         self.running: Statistics | None = None  # to set before a call; None if it has none
         self.forward: Explanation | None = None  # of what is wrong with it
+        self.convention: Convention | None = None  # that moves the running statistics
 
     # -- calling
 
@@ -189,6 +191,11 @@ class Session:
             f"numbers of {self.returned} that are right to some 7 digits", "to some 15 digits",
         )  # fmt: skip
         return coarse, narrow
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing came through, so that no further check can be made."""
+        return not self.layouts
 
     @property
     def trains(self) -> bool:

@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from bn.check.adapters.estimators import is_estimator
+from bn.check.estimates import population
 from bn.check.names import UsageError
 from bn.check.report import Finding, Report, Row
 from bn.check.runner import batch_norm
@@ -43,7 +45,8 @@ def main(target: str, timeout: float) -> None:
     candidate = found[0] if len(found) == 1 else tuple(found)
     left = max(timeout - (time.monotonic() - started), 0.1)
     try:
-        report = batch_norm(candidate, timeout=left, name=target)
+        check: Any = population if is_estimator(candidate) else batch_norm
+        report = check(candidate, timeout=left, name=target)
     except UsageError as error:
         say({"usage": f"{target}: {error}"})
         return

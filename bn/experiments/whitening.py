@@ -23,7 +23,7 @@ class WhiteningCache:
 
 # paper: s2-whitening-cost
 def whiten_forward(x: Array, *, eps: float = 1e-5) -> tuple[Array, WhiteningCache]:
-    """Return ``(x - mean) Cov^(-1/2)`` for a mini-batch, with the symmetric root (ZCA).
+    """Return ``(x - mean) K^(-1/2)`` for a mini-batch, with the symmetric root (ZCA).
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def whiten_forward(x: Array, *, eps: float = 1e-5) -> tuple[Array, WhiteningCach
             f"to rounding, and eps = {eps} does not help; take more examples or a larger eps"
         )
     # [matrix]
-    matrix = vectors / roots @ vectors.T  # Cov^(-1/2), symmetric
+    matrix = vectors / roots @ vectors.T  # K^(-1/2), symmetric
     y: Array = centred @ matrix
     # [/matrix]
     return y, WhiteningCache(centred, vectors, roots, matrix)

@@ -20,6 +20,9 @@ case                          torch.nn                          here
 mean 1e6, std 1, float32      y wrong by 0.01 and more          y right to 1e-6
 constant channel              y may be far from beta            y is exactly beta
 values near 1e30, float32     y is 0                            y is right
+half precision                y off by more than a unit of its  computed in float64 and rounded
+                              last place where beta nearly      once; on a GPU in float32, which
+                              cancels gamma x_hat (float16)     is not always enough
 variance beyond float64       y is 0                            OverflowError; on a GPU y is right
 NaN or infinity in a batch    running statistics spoilt for     statistics and counter stay; y
                               ever                              shows it; or an error (option

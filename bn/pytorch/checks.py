@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: The type in which each type of input is computed. Half precision has too few bits for a sum.
-COMPUTE_DTYPE = {
+#: For each type of input, the type of what belongs to the parameters: half precision has too few
+#: bits to learn in.
+PARAMETER_DTYPE = {
     torch.float16: torch.float32,
     torch.bfloat16: torch.float32,
     torch.float32: torch.float32,
@@ -25,7 +26,7 @@ def check_input(name: str, value: Any) -> None:
             f"{name} is of type {type(value).__name__}, expected a torch.Tensor; "
             "torch.as_tensor makes one of an array"
         )
-    if value.dtype not in COMPUTE_DTYPE:
+    if value.dtype not in PARAMETER_DTYPE:
         raise TypeError(
             f"{name} has dtype {value.dtype}, expected float16, bfloat16, float32 or float64; "
             f"convert it, for example with {name}.float()"
@@ -47,7 +48,7 @@ def check_channels(name: str, value: Any, x: Tensor, axis: int) -> None:
             f"{name} is of type {type(value).__name__}, expected a torch.Tensor of shape "
             f"({channels},) or None"
         )
-    if value.dtype not in COMPUTE_DTYPE:
+    if value.dtype not in PARAMETER_DTYPE:
         raise TypeError(f"{name} has dtype {value.dtype}, expected a floating-point type")
     if value.dim() != 1 or value.shape[0] != channels:
         raise ValueError(

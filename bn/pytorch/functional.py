@@ -85,8 +85,9 @@ def batch_norm_forward(
 
     Notes
     -----
-    Half precision is computed in float32, anything else in its own type. On a GPU no value is
-    looked at, because that would make it wait: dividing 0 by 0 gives NaN there.
+    Half precision is computed in float64 on the CPU, so that y is rounded once, and in float32 on
+    CUDA and MPS; anything else in its own type. On a GPU no value is looked at, because that
+    would make it wait: dividing 0 by 0 gives NaN there.
     """
     check_input("x", x)
     axis = as_axis(axis, tuple(x.shape))

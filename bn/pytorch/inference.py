@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bn.pytorch.checks import COMPUTE_DTYPE
+from bn.pytorch.checks import PARAMETER_DTYPE
 from bn.pytorch.moments import along, channel_sum, refuse_third, rounded, wide_dtype, widened
 
 
@@ -89,14 +89,15 @@ def batch_norm_inference_backward_op(
     eps: float,
     axis: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return dx like x, and dgamma, dbeta of shape (C,) in the computing type of x."""
+    """Return dx like x, and dgamma, dbeta of shape (C,), float32 for half precision."""
     inv_std = inverse_std(var, x, eps)
     x_hat = less_mean(x, mean, axis).mul_(along(inv_std, x, axis))
     wide_dy = dy.to(x_hat.dtype)
     dgamma, dbeta = channel_sum(x_hat.mul_(wide_dy), axis), channel_sum(wide_dy, axis)
     scale = inv_std if gamma is None else gamma * inv_std
     dx = rounded(wide_dy * along(scale, x, axis), x)
-    return dx, dgamma.to(x_hat.dtype), dbeta.to(x_hat.dtype)
+    parameters = PARAMETER_DTYPE[x.dtype]
+    return dx, dgamma.to(parameters), dbeta.to(parameters)
 
 
 @batch_norm_inference_backward_op.register_fake
@@ -109,7 +110,7 @@ def _(
     eps: float,
     axis: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dgamma, dbeta = (x.new_empty(x.shape[axis], dtype=COMPUTE_DTYPE[x.dtype]) for _ in range(2))
+    dgamma, dbeta = (x.new_empty(x.shape[axis], dtype=PARAMETER_DTYPE[x.dtype]) for _ in range(2))
     return torch.empty_like(x), dgamma, dbeta
 
 
@@ -154,7 +155,7 @@ def batch_norm_inference_double_backward_op(
     for_gamma = inv_std * channel_sum(u * wide_dy, axis)
     for_x = wide_dy * along(v * inv_std, x, axis)
     for_dy = u * along(scale, x, axis) + x_hat.mul_(along(v, x, axis)) + along(w, x, axis)
-    return rounded(for_dy, dy), rounded(for_x, x), for_gamma.to(x_hat.dtype)
+    return rounded(for_dy, dy), rounded(for_x, x), for_gamma.to(PARAMETER_DTYPE[x.dtype])
 
 
 @batch_norm_inference_double_backward_op.register_fake
@@ -170,7 +171,7 @@ def _(
     eps: float,
     axis: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    for_gamma = x.new_empty(x.shape[axis], dtype=COMPUTE_DTYPE[x.dtype])
+    for_gamma = x.new_empty(x.shape[axis], dtype=PARAMETER_DTYPE[x.dtype])
     return torch.empty_like(dy), torch.empty_like(x), for_gamma
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bn.pytorch.checks import COMPUTE_DTYPE
+from bn.pytorch.checks import PARAMETER_DTYPE
 
 #: Types of device that have no float64 at all; there, float32 is the widest.
 WITHOUT_FLOAT64 = {"mps"}
@@ -31,18 +31,29 @@ def wide_dtype(x: Tensor) -> torch.dtype:
     return torch.float32 if x.device.type in WITHOUT_FLOAT64 else torch.float64
 
 
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """Return the type in which `x` is computed: its own, or a wider one for half precision.
+
+    On the CPU that is float64: in float32, where ``gamma * x_hat`` and beta nearly cancel, what
+    is left would be wrong by more than the rounding to half precision. On a GPU it is float32.
+    """
+    if PARAMETER_DTYPE[x.dtype] != x.dtype and x.device.type == "cpu":
+        return wide_dtype(x)
+    return PARAMETER_DTYPE[x.dtype]
+
+
 def along(values: Tensor, x: Tensor, axis: int) -> Tensor:
     """Reshape one value per channel, (C,), so that it broadcasts along `axis` of `x`.
 
     It also gets the type in which `x` is computed.
     """
     shape = [-1 if a == axis else 1 for a in range(x.dim())]
-    return values.to(COMPUTE_DTYPE[x.dtype]).reshape(shape)
+    return values.to(compute_dtype(x)).reshape(shape)
 
 
 def widened(values: Tensor) -> Tensor:
     """Return a copy in the computing type, laid out as torch would lay out a result like it."""
-    return torch.empty_like(values, dtype=COMPUTE_DTYPE[values.dtype]).copy_(values)
+    return torch.empty_like(values, dtype=compute_dtype(values)).copy_(values)
 
 
 def rounded(values: Tensor, model: Tensor) -> Tensor:
@@ -110,7 +121,7 @@ def moments(x: Tensor, eps: float, axis: int) -> tuple[Tensor, Tensor, Tensor, T
     m = x.numel() // x.shape[axis]  # values per channel
     # Near the mean: the first sample plus the mean distance from it. Exact if x is constant.
     first = x[tuple(slice(None) if a == axis else slice(0, 1) for a in range(x.dim()))]
-    first = first.to(COMPUTE_DTYPE[x.dtype])  # (1, C, 1, ..)
+    first = first.to(compute_dtype(x))  # (1, C, 1, ..)
     distance = channel_sum(x.to(first.dtype) - first, axis) / m
     pivot = (first.reshape(-1).to(distance.dtype) + distance).to(first.dtype)  # (C,)
 

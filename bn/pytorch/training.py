@@ -36,11 +36,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bn.pytorch.checks import COMPUTE_DTYPE
+from bn.pytorch.checks import PARAMETER_DTYPE
 from bn.pytorch.moments import (
     along,
     centre,
     channel_sum,
+    compute_dtype,
     deviations,
     moments,
     refuse_third,
@@ -70,7 +71,7 @@ def _(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float, axis: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     channels = x.shape[axis]
-    pivot = x.new_empty(channels, dtype=COMPUTE_DTYPE[x.dtype])
+    pivot = x.new_empty(channels, dtype=compute_dtype(x))
     offset, var, inv_std = (x.new_empty(channels, dtype=wide_dtype(x)) for _ in range(3))
     return torch.empty_like(x), pivot, offset, var, inv_std
 
@@ -88,7 +89,7 @@ def batch_norm_backward_op(
     inv_std: Tensor,
     axis: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return dx like x, and dgamma, dbeta of shape (C,) in the computing type of x."""
+    """Return dx like x, and dgamma, dbeta of shape (C,), float32 for half precision."""
     # [backward]
     m = x.numel() // x.shape[axis]  # values per channel
     x_hat = centre(x, pivot, offset, axis).mul_(along(inv_std, x, axis))
@@ -97,7 +98,8 @@ def batch_norm_backward_op(
     scale = inv_std if gamma is None else gamma * inv_std  # (C,)
     dx = x_hat.mul_(along(-dgamma / m, x, axis)).add_(centred_dy).mul_(along(scale, x, axis))
     # [/backward]
-    return rounded(dx, x), dgamma.to(dx.dtype), dbeta.to(dx.dtype)
+    parameters = PARAMETER_DTYPE[x.dtype]
+    return rounded(dx, x), dgamma.to(parameters), dbeta.to(parameters)
 
 
 @batch_norm_backward_op.register_fake
@@ -110,7 +112,7 @@ def _(
     inv_std: Tensor,
     axis: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dgamma, dbeta = (x.new_empty(x.shape[axis], dtype=COMPUTE_DTYPE[x.dtype]) for _ in range(2))
+    dgamma, dbeta = (x.new_empty(x.shape[axis], dtype=PARAMETER_DTYPE[x.dtype]) for _ in range(2))
     return torch.empty_like(x), dgamma, dbeta
 
 
@@ -173,7 +175,7 @@ def batch_norm_double_backward_op(
     for_x -= each(inv_std * (v * b + scale * (k - 2 * a * b))) * h
     for_gamma = inv_std * m * k
     # [/double-backward]
-    return rounded(for_dy, dy), rounded(for_x, x), for_gamma.to(h.dtype)
+    return rounded(for_dy, dy), rounded(for_x, x), for_gamma.to(PARAMETER_DTYPE[x.dtype])
 
 
 @batch_norm_double_backward_op.register_fake
@@ -189,7 +191,7 @@ def _(
     inv_std: Tensor,
     axis: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    for_gamma = x.new_empty(x.shape[axis], dtype=COMPUTE_DTYPE[x.dtype])
+    for_gamma = x.new_empty(x.shape[axis], dtype=PARAMETER_DTYPE[x.dtype])
     return torch.empty_like(dy), torch.empty_like(x), for_gamma
 
 

@@ -171,8 +171,8 @@ IN_NUMPY = [
     # numbers
     Bug("one-pass-variance", VAR,
         "var = np.maximum((x**2).mean(axis=self.axes) - mean**2, 0)", "weak"),
-    Bug("one-pass-variance", VAR, "var = (x**2).mean(axis=self.axes) - mean**2", "weak",
-        "one-pass-variance, and NaN"),
+    Bug("one-pass-variance", VAR, "var = (x**2).mean(axis=self.axes) - mean**2",
+        name="one-pass-variance, and NaN"),
     Bug("half-precision-statistics", "np.asarray(x, np.result_type(x, np.float32))", "x", "weak"),
     Bug("half-precision-statistics",
         "given, x = x.dtype, np.asarray(x, np.result_type(x, np.float32))\n"
@@ -233,7 +233,7 @@ IN_TORCH = [
     Bug("parameters-not-saved", "self.weight = nn.Parameter(torch.ones(num_features))",
         "self.__dict__['weight'] = torch.ones(num_features, requires_grad=True)"),
     Bug("half-precision-statistics", "x = x.float()", "pass", "weak"),
-    Bug("one-pass-variance", T_VAR, "var = (x * x).mean(axes) - mean * mean", "weak"),
+    Bug("one-pass-variance", T_VAR, "var = (x * x).mean(axes) - mean * mean"),
     Bug("mode-from-grad-mode", "if self.training:\n            if m < 2",
         "if torch.is_grad_enabled():\n            if m < 2", "weak"),
     Bug("memory-layout-refused", "given = x.dtype",

@@ -29,7 +29,8 @@ def test_the_right_twin_passes(twin, name, as_module):
     module = as_module((HERE / f"{twin}.py").read_text("utf-8"))
     report = check.batch_norm(getattr(module, name))
     assert report.passed, report
-    assert report.mistakes <= {"rounded-mean"}, report  # two passes, and no more than that
+    # two passes, and NumPy's sums along the first axis, in float32
+    assert report.mistakes <= {"rounded-mean", "sums-in-float32"}, report
 
 
 @pytest.mark.parametrize(("twin", "name", "bug"), [case for twin in TWINS for case in by(*twin)])

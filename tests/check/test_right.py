@@ -49,14 +49,19 @@ def rows(report):
     return {row.check: row.status for row in report.rows}
 
 
+def found(candidate, *, but):
+    """The rows with another status than this one."""
+    statuses = rows(check.batch_norm(candidate, strict=True))
+    return [name for name, status in statuses.items() if status != but]
+
+
 def test_how_much_of_ours_is_looked_at():
-    report = check.batch_norm(reference.BatchNorm)
-    assert [name for name, status in rows(report).items() if status != "right"] == [
-        "second gradients"  # the class has none; the function has
-    ]
+    # the class has none; the function has
+    assert found(reference.BatchNorm, but="right") == ["second gradients"]
     assert rows(check.batch_norm(OURS["three"]))["second gradients"] == "right"
-    assert set(rows(check.batch_norm(pytorch.BatchNorm2d)).values()) == {"right"}
-    assert "float64: off by" in str(report), "large means were not tried in float64"
+    assert found(pytorch.BatchNorm2d, but="right") == ["masks"]  # the modules take none
+    report = str(check.batch_norm(pytorch.BatchNorm2d))
+    assert "float64: off by" in report, "large means were not tried in float64"
 
 
 TORCH_NN = {
@@ -76,7 +81,9 @@ TORCH_NN = {
 def test_torch_nn(name):
     report = check.batch_norm(TORCH_NN[name])
     assert report.passed, report
-    assert {each.check for each in report.findings} <= {"large means"}, report
+    # On the CPU it sums (N, C) in float32, row after row; with positions it does not.
+    flat = {"long sums"} & {row.check for row in report.rows if "(N, C)" in report.rows[0].detail}
+    assert {each.check for each in report.findings} <= {"large means"} | flat, report
 
 
 def test_torch_loses_digits_at_large_means_and_strict_fails_it():
@@ -106,6 +113,8 @@ def test_a_flipped_momentum_is_a_convention(as_module):
 
 
 class TestKeras:
+    """On torch it takes E[x²] − E[x]², which near a mean of 10⁴ is negative in float32: NaN."""
+
     @pytest.mark.parametrize(
         "options", [{}, {"axis": 1}, {"momentum": 0.5, "epsilon": 0.1}, {"scale": False}],
         ids=str,
@@ -113,13 +122,14 @@ class TestKeras:
     def test_right(self, keras, options):
         layer = keras.layers.BatchNormalization
         report = check.batch_norm(layer(**options) if options else layer)
-        assert report.passed, report
-        assert {each.check for each in report.findings} <= {"large means"}, report
         assert report.kind == "Keras layer on torch"
-        found = rows(report)
-        assert {"gradients", "second gradients", "inference", "state"} <= {
-            name for name, status in found.items() if status == "right"
-        }
+        (finding,) = report.findings
+        assert (finding.check, finding.mistake) == ("large means", "one-pass-variance")
+        assert finding.came == "y NaN or infinity"
+        statuses = rows(report)
+        assert statuses.pop("large means") == "wrong"
+        without = {"long sums"} if options == {"scale": False} else set()  # it has no gamma
+        assert {name for name, status in statuses.items() if status != "right"} == without
 
     def test_conventions(self, keras):
         facts = check.batch_norm(keras.layers.BatchNormalization).conventions
@@ -176,7 +186,8 @@ class TestPeers:
 
     def test_like_labml(self):
         report = check.batch_norm(peers.LikeLabml)
-        assert report.passed, report
+        # not only digits: at a mean of 10⁶ its variance is negative, and y is NaN
+        assert [each.mistake for each in report.wrong] == ["one-pass-variance"], report
         assert report.mistakes == {"one-pass-variance", "memory-layout-refused"}
         assert report.conventions["momentum"] == TORCH
         assert report.conventions["running variance"] == BIASED
@@ -184,7 +195,9 @@ class TestPeers:
     def test_like_cs231n(self):
         report = check.batch_norm((peers.like_cs231n, peers.like_cs231n_backward))
         assert report.passed, report
-        assert report.mistakes == {"rounded-mean", "half-precision-statistics"}
+        assert report.mistakes == {
+            "rounded-mean", "half-precision-statistics", "sums-in-float32"
+        }  # fmt: skip
         assert report.conventions["running variance"] == BIASED
         assert "weight of the old value" in report.conventions["momentum"]
         assert {"gradients", "inference", "running statistics"} <= {

@@ -22,6 +22,8 @@ def relative_error(got, expected):
     return float(np.max(np.abs(got.astype(np.longdouble) - expected)) / np.max(np.abs(expected)))
 
 
+# paper: alg-1, s3-scale-shift, s3-mini-batch-statistics, s32-maps
+# paper: eq-backward-x, eq-backward-gamma, eq-backward-beta
 @pytest.mark.parametrize(("shape", "axis"), SHAPES_AND_AXES)
 def test_agrees_with_the_textbook(bn, truth, rng, shape, axis):
     for dtype in bn.dtypes:
@@ -42,6 +44,7 @@ def test_agrees_with_the_textbook(bn, truth, rng, shape, axis):
             assert getattr(got, name).shape == (shape[axis],)
 
 
+# paper: alg-1, s3-depends-on-batch, eq-backward-x, eq-backward-gamma, eq-backward-beta
 def test_four_numbers_by_hand(bn):
     """x = 1, 2, 3, 6: mean 3, variance 3.5; with dy = (1, 0, 0, 0) the closed form is short."""
     x, dy = np.array([[1.0], [2], [3], [6]]), np.array([[1.0], [0], [0], [0]])
@@ -57,6 +60,7 @@ def test_four_numbers_by_hand(bn):
     np.testing.assert_allclose(got.dbeta, [1.0], rtol=1e-14)
 
 
+# paper: s3-differentiable, s2-two-jacobians
 def test_gradients_against_central_differences(bn, rng, numerical_gradient):
     x, weight = rng.standard_normal((5, 3)), rng.standard_normal((5, 3))
     gamma, beta = rng.uniform(0.5, 2, 3), rng.standard_normal(3)
@@ -83,6 +87,7 @@ def test_default_scale_and_shift_are_one_and_zero(bn, rng):
     np.testing.assert_array_equal(plain.dx, given.dx)
 
 
+# paper: eq-normalized
 def test_identities_that_hold_at_eps_zero(bn, rng):
     x, dy = 10 + 3 * rng.standard_normal((50, 4)), rng.standard_normal((50, 4))
     got = bn.step(x, dy, eps=0.0)
@@ -92,6 +97,7 @@ def test_identities_that_hold_at_eps_zero(bn, rng):
     np.testing.assert_allclose((got.dx * got.y).sum(axis=0), 0, atol=1e-13)
 
 
+# paper: eq-normalized, s3-epsilon
 @pytest.mark.parametrize("eps", [1e-5, 0.3])
 def test_what_eps_leaves_over(bn, rng, eps):
     """With eps the second moment is var/(var+eps), and dx keeps a component along x_hat."""
@@ -103,6 +109,7 @@ def test_what_eps_leaves_over(bn, rng, eps):
     np.testing.assert_allclose(got.dx.sum(axis=0), 0, atol=1e-12)
 
 
+# paper: eq-scale-forward
 def test_shift_and_scale_of_the_input(bn, rng):
     """BN(ax + b) = BN(x) when eps grows by a²; then dx shrinks by a."""
     x, dy = rng.standard_normal((20, 3)), rng.standard_normal((20, 3))
@@ -112,6 +119,7 @@ def test_shift_and_scale_of_the_input(bn, rng):
     np.testing.assert_allclose(a * two.dx, one.dx, rtol=1e-10, atol=1e-12)
 
 
+# paper: s3-per-feature
 def test_channels_and_order_of_examples_do_not_mix(bn, rng):
     x, dy = rng.standard_normal((9, 4)), rng.standard_normal((9, 4))
     whole = bn.step(x, dy)
@@ -139,6 +147,7 @@ def test_an_outlier_in_the_first_place_costs_the_others_nothing(bn, truth, rng):
     assert np.abs(got.y - expected.y)[1:].max() < 1e-6
 
 
+# paper: s3-epsilon
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e9, -3.3e30])
 @pytest.mark.parametrize("shape", [(64, 3), (1, 1, 10, 10)])
 def test_a_constant_channel_gives_exactly_beta(bn, shape, value):
@@ -170,6 +179,7 @@ def test_arguments_are_left_alone_and_may_be_views(bn, rng):
     np.testing.assert_array_equal(dy, before[1])
 
 
+# paper: eq-affine, s31-fixed-statistics, s32-inference
 def test_inference_is_a_fixed_affine_map(bn, rng):
     mean, var = rng.standard_normal(3), rng.uniform(0.5, 2, 3)
     gamma, beta = rng.standard_normal(3), rng.standard_normal(3)

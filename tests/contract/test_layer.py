@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 
+# paper: s31-moving-averages
 @pytest.mark.parametrize("unbiased", [True, False])
 def test_running_statistics_give_momentum_to_the_new_value(bn, rng, unbiased):
     layer = bn.layer(3, momentum=0.25, unbiased=unbiased)
@@ -26,18 +27,20 @@ def test_no_momentum_means_the_plain_average(bn, rng):
     assert layer.num_batches == 4
 
 
+# paper: s31-fixed-statistics
 def test_inference_uses_the_running_statistics_and_leaves_them(bn, rng):
     layer = bn.layer(3, eps=0.1)
     layer.forward(2 + rng.standard_normal((10, 3)))
     mean, var = layer.running_mean.copy(), layer.running_var.copy()
     layer.training = False
-    x, dy = rng.standard_normal((1, 3)), rng.standard_normal((1, 3))
-    expected = (x - mean) / np.sqrt(var + 0.1)
-    np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-12)
-    np.testing.assert_allclose(layer.backward(dy), dy / np.sqrt(var + 0.1), rtol=1e-12)
-    np.testing.assert_array_equal(layer.running_mean, mean)
-    np.testing.assert_array_equal(layer.running_var, var)
-    assert layer.num_batches == 1
+    for size in (5, 1):  # several examples, which have statistics of their own, and a single one
+        x, dy = rng.standard_normal((size, 3)), rng.standard_normal((size, 3))
+        expected = (x - mean) / np.sqrt(var + 0.1)
+        np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-12)
+        np.testing.assert_allclose(layer.backward(dy), dy / np.sqrt(var + 0.1), rtol=1e-12)
+        np.testing.assert_array_equal(layer.running_mean, mean)
+        np.testing.assert_array_equal(layer.running_var, var)
+        assert layer.num_batches == 1
 
 
 def test_training_matches_the_function(bn, rng):

@@ -55,6 +55,18 @@ def test_huge_values(textbook):
     assert (ours - exact).abs().max() < 1e-6
 
 
+def test_half_precision(textbook):
+    """half precision"""
+    torch.manual_seed(0)
+    x = (5 + torch.randn(64, 4, 6, 6)).half()
+    gamma, beta = torch.tensor([0.5, 1, 2, -3]), torch.tensor([0.3, -1, 1, 0.7])
+    exact = textbook(x.double(), gamma.double(), beta.double())
+    unit = torch.finfo(torch.float16).eps * torch.exp2(exact.abs().log2().floor())
+    theirs = nn.functional.batch_norm(x, None, None, gamma, beta, training=True)
+    assert ((theirs - exact).abs() / unit).max() > 1
+    assert ((pytorch.batch_norm(x, gamma, beta) - exact).abs() / unit).max() < 0.501
+
+
 def test_variance_beyond_float64():
     """variance beyond float64"""
     x = 1e200 * torch.randn(40, 3, dtype=torch.float64)

@@ -19,6 +19,7 @@ NEEDED = (
     "notebooks",
     "results",
     "bn",
+    "tests",  # the paper map looks for its marks there
 )
 SET_UP = """{
  "cells": [

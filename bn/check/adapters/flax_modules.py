@@ -18,7 +18,7 @@ from bn.check.adapters.arrays import wrong_type
 from bn.check.candidate import Candidate, Kind, NotOffered, Subject, WrongReturn
 from bn.check.formula import Array, Statistics
 from bn.check.gradients import Gradients, SecondGradients, Upstream
-from bn.check.names import parameters
+from bn.check.names import parameters, taking
 
 Make = Callable[..., Any]
 LEAVES = {
@@ -65,6 +65,7 @@ class FlaxSubject(Subject):
         self.candidate, self.size, self.dtype = candidate, size, dtype
         self.jax, self.jnp = candidate.jax, candidate.jnp
         self.module = candidate.make(*size[:2])
+        self.masked = taking(type(self.module).__call__, "mask") == "mask"
         eps = getattr(self.module, "epsilon", getattr(self.module, "eps", None))
         self.eps = None if eps is None else float(eps)
         self.momentum = getattr(self.module, "momentum", self.momentum)
@@ -80,6 +81,9 @@ class FlaxSubject(Subject):
         self, variables: dict[tuple[str, ...], Any], x: Any, training: bool
     ) -> tuple[Any, dict[tuple[str, ...], Any]]:
         """Return y and the variables after the call."""
+
+    def _mask(self) -> dict[str, Any]:
+        return {} if self.mask is None else {"mask": self.jnp.asarray(self.mask)}
 
     def path(self, role: str) -> tuple[str, ...] | None:
         """Return where a value of this role is kept."""
@@ -202,7 +206,7 @@ class LinenSubject(FlaxSubject):
     ) -> tuple[Any, dict[tuple[str, ...], Any]]:
         collections = sorted({path[0] for path in variables} - {"params"})
         y, changed = self.module.apply(
-            _nested(variables), x, mutable=collections, **self._mode(training)
+            _nested(variables), x, mutable=collections, **self._mode(training), **self._mask()
         )
         return y, variables | dict(_flat(changed))
 
@@ -223,7 +227,7 @@ class NnxSubject(FlaxSubject):
         nnx = importlib.import_module("flax.nnx")
         module = nnx.merge(self.graph, self.jax.tree.unflatten(self.shape, variables.values()))
         (module.train if training else module.eval)()
-        y = module(x)
+        y = module(x, **self._mask())
         leaves = self.jax.tree.leaves(nnx.split(module)[1])
         return y, dict(zip(variables, leaves, strict=True))
 

@@ -15,13 +15,13 @@ from bn.check.adapters.arrays import Arrays, is_first_of_many
 from bn.check.candidate import Candidate, Kind, NotOffered, Subject, WrongReturn
 from bn.check.formula import Array, Statistics
 from bn.check.gradients import Gradients, SecondGradients, Upstream
-from bn.check.names import roles
+from bn.check.names import required, roles
 
 FORWARD = {
     "gamma", "beta", "eps", "momentum", "running_mean", "running_var", "training", "axis",
-    "bn_param",
+    "bn_param", "mask",
 }  # fmt: skip
-BACKWARD = {"cache", "x", "gamma", "beta", "eps", "axis", "running_mean", "running_var"}
+BACKWARD = {"cache", "x", "gamma", "beta", "eps", "axis", "running_mean", "running_var", "mask"}
 
 #: What is given where a function asks for it: values that are nobody's default.
 EPS = 0.01
@@ -54,6 +54,7 @@ class FunctionSubject(Subject):
         self.known = candidate.roles
         in_dict = "bn_param" in self.known
         self.affine = "gamma" in self.known
+        self.masked = "mask" in self.known
         self.eps = EPS if in_dict or "eps" in self.known else None
         if in_dict or "momentum" in self.known:
             self.momentum = MOMENTUM
@@ -94,7 +95,8 @@ class FunctionSubject(Subject):
                 "mode": "train" if training else "test", "eps": EPS, "momentum": MOMENTUM,
                 **self.state,
             }  # fmt: skip
-        arguments = {name: given[role] for role, name in self.known.items() if role != "x"}
+        arguments = {name: given[role] for role, name in self.known.items() if role in given}
+        arguments |= self._mask(self.candidate.functions[0], self.known, x)
         before = self.arrays.take(x, "x")[0]
         result = self.candidate.functions[0](x, **arguments)
         if not np.array_equal(before, self.arrays.take(x, "x")[0], equal_nan=True):
@@ -106,6 +108,15 @@ class FunctionSubject(Subject):
         if "bn_param" in self.known:
             self.state = {name: self.bn_param[name] for name in self.state}
         return result
+
+    def _mask(self, function: Callable[..., Any], known: dict[str, str], x: Any) -> dict[str, Any]:
+        """Return the mask as an argument; one that leaves nothing out where one is required."""
+        name, mask = known.get("mask"), self.mask
+        if mask is None and name in required(function):
+            mask = np.ones([1 if a == self.axis else n for a, n in enumerate(x.shape)], bool)
+        if name is None or mask is None:
+            return {}
+        return {name: self.arrays.give(mask, mask.dtype.name)}
 
     def _keep(self, rest: Sequence[Any]) -> None:
         """Keep the cache, or the running statistics, that came with y."""
@@ -134,7 +145,9 @@ class FunctionSubject(Subject):
             if not training:
                 raise NotOffered("no backward pass in inference")
             raise WrongReturn("returns-nothing", "y alone, or None as the cache", "y and a cache")
-        return self.candidate.functions[1](**{name: given[role] for role, name in known.items()})
+        arguments = {name: given[role] for role, name in known.items() if role in given}
+        arguments |= self._mask(self.candidate.functions[1], known, given["x"])
+        return self.candidate.functions[1](**arguments)
 
     def read(self, came: Any) -> Gradients:
         """Return what a backward function returned as gradients."""

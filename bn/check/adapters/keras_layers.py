@@ -16,7 +16,7 @@ from bn.check.adapters.arrays import check_kind
 from bn.check.candidate import Candidate, Kind, NotOffered, Subject, WrongReturn
 from bn.check.formula import Array, Statistics
 from bn.check.gradients import Gradients, SecondGradients, Upstream
-from bn.check.names import attribute, parameters
+from bn.check.names import attribute, taking
 
 Make = Callable[[int, int], Any]
 
@@ -57,7 +57,8 @@ class KerasSubject(Subject):
         self.eps = None if eps is None else float(getattr(layer, eps))
         self.momentum = getattr(layer, "momentum", self.momentum)
         self.affine = all(self._has(role) for role in ("gamma", "beta"))
-        self.flag = "training" in [p.name for p in parameters(layer.call)]
+        self.masked = taking(layer.call, "mask") == "mask"  # Keras's own argument
+        self.flag = taking(layer.call, "training") == "training"
         if self.flag:
             self.modes = ("training", "inference")
 
@@ -89,7 +90,10 @@ class KerasSubject(Subject):
         return np.asarray(array, np.float64)
 
     def _run(self, x: Any, training: bool) -> Any:
-        return self.layer(x, **({"training": training} if self.flag else {}))
+        given: dict[str, Any] = {"training": training} if self.flag else {}
+        if self.mask is not None:
+            given["mask"] = self.candidate.keras.ops.convert_to_tensor(self.mask)
+        return self.layer(x, **given)
 
     def set_affine(self, gamma: Array, beta: Array) -> None:
         """Assign the variables."""

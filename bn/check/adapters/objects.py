@@ -17,7 +17,7 @@ from bn.check.adapters.arrays import NumpyArrays, is_first_of_many
 from bn.check.candidate import Candidate, Kind, NotOffered, Subject, WrongReturn
 from bn.check.formula import Array, Statistics
 from bn.check.gradients import Gradients
-from bn.check.names import NAMES, ROLES, attribute, parameters
+from bn.check.names import NAMES, attribute, taking
 
 Make = Callable[[int, int], Any]  # of the number of channels and of axes
 
@@ -41,9 +41,8 @@ class ObjectSubject(Subject):
     def __init__(self, thing: Any, make: Make, size: tuple[int, int], dtype: str) -> None:
         self.thing, self.make, self.size, self.dtype = thing, make, size, dtype
         self.call = getattr(thing, "forward", thing)
-        self.flag = next(
-            (p.name for p in parameters(self.call)[1:] if ROLES.get(p.name) == "training"), None
-        )
+        self.flag, self.mask_name = taking(self.call, "training"), taking(self.call, "mask")
+        self.masked = self.mask_name is not None
         switch = [hasattr(thing, name) for name in ("train", "eval")]
         if self.flag or isinstance(getattr(thing, "training", None), bool) or all(switch):
             self.modes = ("training", "inference")
@@ -72,7 +71,9 @@ class ObjectSubject(Subject):
             self._set("beta", beta)
 
     def _run(self, x: Any, training: bool) -> Any:
-        given = {}
+        given: dict[str, Any] = {}
+        if self.mask_name and self.mask is not None:
+            given[self.mask_name] = self.mask.copy()
         if self.flag:
             given[self.flag] = training
         elif isinstance(getattr(self.thing, "training", None), bool):

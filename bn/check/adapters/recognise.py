@@ -114,7 +114,7 @@ def _channels(thing: Any) -> int | None:
 
 
 def _functions(functions: tuple[Callable[..., Any], ...], framework: str | None) -> Candidate:
-    name = framework or _framework(functions[0])
+    name = framework or framework_of(functions[0])
     plural = "functions" if len(functions) > 1 else "function"
     if name == "numpy":
         return FunctionCandidate(functions, NumpyArrays(), Kind(f"NumPy {plural}"))
@@ -127,7 +127,7 @@ def _functions(functions: tuple[Callable[..., Any], ...], framework: str | None)
     raise UsageError(f"framework is {name!r}, expected 'numpy' or 'torch'")
 
 
-def _framework(function: Callable[..., Any]) -> str:
+def framework_of(function: Callable[..., Any]) -> str:
     """Tell by a function's own code what its arrays are; NumPy where it does not show."""
     function = inspect.unwrap(getattr(function, "func", function))  # of functools.partial
     package = (getattr(function, "__module__", "") or "").split(".")

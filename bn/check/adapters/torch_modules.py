@@ -16,7 +16,7 @@ from bn.check.adapters.torch_arrays import TorchArrays, differentiate, different
 from bn.check.candidate import Candidate, Kind, NotOffered, Subject
 from bn.check.formula import Array, Statistics
 from bn.check.gradients import Gradients, SecondGradients, Upstream
-from bn.check.names import attribute
+from bn.check.names import attribute, taking
 
 Make = Callable[[int, int], nn.Module]
 
@@ -43,6 +43,8 @@ class ModuleSubject(Subject):
         self.module = module.to(getattr(torch, small))
         tensors = [*module.parameters(), *module.buffers()]
         self.arrays = TorchArrays(tensors[0].device if tensors else torch.device("cpu"))
+        self.mask_name = taking(module.forward, "mask")
+        self.masked = self.mask_name is not None
         eps = attribute(module, "eps")
         self.eps = None if eps is None else float(getattr(module, eps))
         self.momentum = getattr(module, "momentum", self.momentum)
@@ -72,8 +74,11 @@ class ModuleSubject(Subject):
 
     def _run(self, x: Tensor, training: bool, graph: bool = True) -> Any:
         before = x.detach().clone()
+        given = {}
+        if self.mask_name and self.mask is not None:
+            given[self.mask_name] = self.arrays.give(self.mask, self.mask.dtype.name)
         with torch.set_grad_enabled(graph):
-            y = self.module.train(training)(x)
+            y = self.module.train(training)(x, **given)
         if not torch.equal(before.nan_to_num(), x.detach().nan_to_num()):
             self.changed = "x"
         return y[0] if is_first_of_many(y) else y

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from bn.check.checks.backward import gradients, second_gradients
 from bn.check.checks.forward import forward
 from bn.check.checks.inference import inference
+from bn.check.checks.masks import masks
 from bn.check.checks.memory import memory
 from bn.check.checks.precision import half_precision, large_means
 from bn.check.checks.running import running
 from bn.check.checks.small import small_batches
 from bn.check.checks.start import layouts
 from bn.check.checks.state import state
+from bn.check.checks.sums import long_sums
 from bn.check.session import Session
 
 CHECKS: dict[str, Callable[[Session], str]] = {
@@ -23,8 +25,10 @@ CHECKS: dict[str, Callable[[Session], str]] = {
     "second gradients": second_gradients,
     "inference": inference,
     "running statistics": running,
+    "masks": masks,
     "small batches": small_batches,
     "large means": large_means,
+    "long sums": long_sums,
     "half precision": half_precision,
     "memory": memory,
     "state": state,

@@ -8,6 +8,7 @@ from bn.check import probes
 from bn.check.candidate import NotOffered, Subject, WrongReturn
 from bn.check.checks.start import without_affine
 from bn.check.formula import TRAINING, Array, Batch, Statistics
+from bn.check.report import Severity
 from bn.check.session import CandidateError, Session, Skipped
 
 #: Type of the input, mean (the spread is 1), and the largest error that passes without a word.
@@ -27,7 +28,10 @@ def _column(session: Session, values: Array, shape_axis: tuple[int, int]) -> Bat
 
 
 def large_means(session: Session) -> str:
-    """Feed unit variance around large means; measure what is lost, and how."""
+    """Feed unit variance around large means; measure what is lost, and how.
+
+    Lost digits are a warning: torch.nn loses them too. NaN or infinity is a mistake.
+    """
     if not session.trains:
         raise NotOffered("no training mode")
     if session.forward is not None:
@@ -57,8 +61,9 @@ def large_means(session: Session) -> str:
             losses.append((off / allowed, off, allowed, y, expected, batch, dtype, mean))
     if losses:
         _, off, allowed, y, expected, batch, dtype, mean = max(losses, key=lambda loss: loss[0])
+        severity: Severity = "weak" if np.isfinite(off) else "wrong"
         session.find(
-            "large means", "weak", _cause(y, expected, batch), _fed(batch, dtype, mean),
+            "large means", severity, _cause(y, expected, batch), _fed(batch, dtype, mean),
             f"y {_how_far(off)}",
             f"y right to {allowed:.0e}: numbers near each other subtract without rounding",
         )  # fmt: skip

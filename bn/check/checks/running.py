@@ -45,6 +45,7 @@ def running(session: Session) -> str:
     if not (np.all(start.mean == 0) and np.all(start.var == 1)):
         session.fact("running statistics start at",
                      f"mean {short(start.mean)}, variance {short(start.var)}")  # fmt: skip
+    session.convention = convention
     _tell(session, convention, subject)
     _tell_nan(session)
     return f"{len(movements)} steps"
