@@ -279,7 +279,9 @@ def test_stale_temporary_files_are_removed(server, fake_mnist, limits, cache_dir
 
 
 CHILD = """
-import json, sys
+import json, signal, sys
+# a test run that was started with & has handed on to us to ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from bn import __main__ as command_line
 from bn.data import containers, sources
 made = []
