@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bn.allocator import tune_allocator
 from bn.data import DataError
 from bn.experiments.record import RecordError, Run, results_dir
 from bn.experiments.study import run_study
@@ -14,6 +15,7 @@ from bn.experiments.study import run_study
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one study and print its arms; return the exit code."""
+    tune_allocator()  # training makes and drops the same arrays again and again
     # Imported here: CIFAR-10 needs PyTorch, MNIST does not.
     experiment: Any = importlib.import_module(f"bn.experiments.{arguments.experiment}")
     length: int | None = getattr(arguments, arguments.length)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bn.allocator import tune_allocator
 from bn.experiments.record import RecordError, Run, add, open_study, same_config
 
 #: Runs one configuration (a dataclass) from a seed; the last argument labels a progress bar.
@@ -78,7 +79,11 @@ def run_study(
 
 
 def share_cores(jobs: int) -> None:
-    """Give this process, one of several, its share of the cores, before it imports PyTorch."""
+    """Prepare this process, one of several, before it imports PyTorch.
+
+    It gets its share of the cores, and keeps its memory, as the process that started it does.
+    """
+    tune_allocator()
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
 
 
