@@ -33,7 +33,8 @@ def test_imports_run_downwards_only() -> None:
 def test_an_import_upwards_is_found(tmp_path: Path) -> None:
     # the rules themselves, on a package that breaks them
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for name in ("", "experiments", "check", "data", "pytorch", "layers", "reference", "style"):
+    layers = "experiments", "check", "data", "pytorch", "layers", "kernels", "reference", "style"
+    for name in ("", *layers, "allocator"):
         folder = tmp_path / "bn" / name
         folder.mkdir()
         (folder / "__init__.py").touch()

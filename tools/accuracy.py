@@ -1,9 +1,10 @@
 """How many digits are right: the accuracy figures that the book promises, measured.
 
-Each figure is measured on bn.reference, on bn.pytorch and on torch.nn.functional.batch_norm, on
-the CPU, against the textbook formula in extended precision (float64 where NumPy has no more).
-The numbers are drawn with fixed seeds. ``python -m tools.conformance accuracy`` writes the table,
-and tests/conformance/test_accuracy.py holds ours to the limits.
+Each figure is measured on bn.reference, bn.pytorch, bn.kernels.numba_cpu and, for comparison, on
+torch.nn.functional.batch_norm, on the CPU, against the textbook formula in extended precision
+(float64 where NumPy has no more). The numbers are drawn with fixed seeds. ``python -m
+tools.conformance accuracy`` writes the table, and tests/conformance/test_accuracy.py holds ours to
+the limits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Three batch norms to be measured beside each other, and the truth to measure them by."""
+"""Batch norms to be measured beside each other, and the truth to measure them by."""
 
 from __future__ import annotations
 
@@ -48,6 +48,15 @@ def pytorch(x: Array, dy: Array, gamma: Array | None, beta: Array | None, eps: f
     return _by_autograd(lambda t, g, b: batch_norm(t, g, b, eps=eps), x, dy, gamma, beta)
 
 
+def numba(x: Array, dy: Array, gamma: Array | None, beta: Array | None, eps: float) -> Step:
+    """bn.kernels.numba_cpu."""
+    from bn.kernels.numba_cpu import batch_norm_backward, batch_norm_forward
+
+    y, cache = batch_norm_forward(x, gamma, beta, eps=eps)
+    dx, dgamma, dbeta, *_ = batch_norm_backward(dy, cache)
+    return Step(y, dx, dgamma, dbeta)
+
+
 def torch(x: Array, dy: Array, gamma: Array | None, beta: Array | None, eps: float) -> Step:
     """torch.nn.functional.batch_norm."""
     from torch.nn.functional import batch_norm
@@ -61,6 +70,7 @@ def torch(x: Array, dy: Array, gamma: Array | None, beta: Array | None, eps: flo
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "reference": reference,
     "pytorch": pytorch,
+    "numba": numba,
     "torch": torch,
 }
 

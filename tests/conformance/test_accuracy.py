@@ -6,7 +6,7 @@ from tools.accuracy import FIGURES
 from tools.implementations import IMPLEMENTATIONS
 
 
-@pytest.mark.parametrize("name", ["reference", "pytorch"])
+@pytest.mark.parametrize("name", ["reference", "pytorch", "numba"])
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_figure(figure, name):
     value = figure.of(IMPLEMENTATIONS[name])

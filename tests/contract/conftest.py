@@ -4,6 +4,7 @@ To put another implementation under the contract, write an adapter with these me
 it to IMPLEMENTATIONS. Arrays are NumPy's on both sides of the interface.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from bn import pytorch, reference
+from bn.kernels import numba_cpu
 
 
 @dataclass
@@ -58,7 +60,8 @@ class Implementation(Protocol):
         **options: Any,
     ) -> np.ndarray: ...
 
-    def layer(self, num_features: int, **options: Any) -> LayerUnderTest: ...
+    # None where there are only functions
+    layer: Callable[..., LayerUnderTest] | None
 
 
 class Reference:
@@ -137,12 +140,31 @@ class PytorchLayer:
     num_batches = property(lambda self: self.module.num_batches_tracked.item())
 
 
-IMPLEMENTATIONS = [Reference(), Pytorch()]
+class Numba:
+    """The compiled functions; they have no layer."""
+
+    name = "numba"
+    dtypes = ("float16", "float32", "float64")
+    errors = (ValueError, TypeError)
+    layer = None
+
+    def step(self, x, dy, gamma=None, beta=None, **options):
+        y, cache = numba_cpu.batch_norm_forward(x, gamma, beta, **options)
+        return Step(y, cache.mean, cache.var, *numba_cpu.batch_norm_backward(dy, cache))
+
+    def inference(self, x, mean, var, gamma=None, beta=None, **options):
+        return numba_cpu.batch_norm_inference(x, mean, var, gamma, beta, **options)
 
 
-@pytest.fixture(params=IMPLEMENTATIONS, ids=lambda implementation: implementation.name)
-def bn(request: pytest.FixtureRequest) -> Implementation:
-    return request.param
+IMPLEMENTATIONS = [Reference(), Pytorch(), Numba()]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on every implementation; one about layers on those that have a layer."""
+    if "bn" in metafunc.fixturenames:
+        layers = metafunc.module.__name__.endswith("test_layer")
+        given = [bn for bn in IMPLEMENTATIONS if bn.layer or not layers]
+        metafunc.parametrize("bn", given, ids=lambda implementation: implementation.name)
 
 
 class Truth:

@@ -1,0 +1,168 @@
+"""What is written: y of a row in the forward pass, dx of a row in the backward pass.
+
+A row is `size` elements from ``x[at]`` on, x being flat. Its constants are either six numbers,
+where all of it is of one channel, or an array with six rows, a number for each lane.
+
+With x_hat = (x - mean) inv_std, and a bar for the mean over the m values of a channel:
+
+    y  = gamma x_hat + beta
+    dx = gamma inv_std (dy - bar(dy) - x_hat bar(dy x_hat))
+
+The mean is pivot + offset (see bn.reference.moments). The pivot is a number of the type of x and
+near x, so x - pivot has no rounding error, however large the mean. The offset is tiny, and goes
+into the constants, which are computed in float64.
+
+x_hat was not kept but is computed again, from x and two vectors. So is what a ReLU saw: by the
+same operations in the same order as in the forward pass, hence the same to the bit.
+
+`z` (what is added before the ReLU) and `relu` are None where there is none, which Numba knows
+when it compiles; and so is `dz`, which comes with a z.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from bn.kernels.numba_cpu.compiling import inlined
+from bn.kernels.numba_cpu.elements import get, number, pick, put
+from bn.kernels.numba_cpu.memory import BLOCK, stream, to_line
+
+#: The constants, in their order: y = (x - PIVOT) SCALE + SHIFT, x_hat without the offset is
+#: (x - PIVOT) INV_STD, and dx = SCALE (dy - MEAN - (x - PIVOT) SLOPE).
+PIVOT, SCALE, SHIFT, INV_STD, MEAN, SLOPE = range(6)
+CONSTANTS = 6
+
+
+@inlined
+def set_constants(lanes: Any, ch: Any, begin: int, end: int, each: int, count: int) -> None:
+    """Write the constants of the channels from `begin` to `end` to their lanes.
+
+    A channel has `each` lanes side by side, and again where the channels begin anew.
+    """
+    for start in range(0, lanes.shape[1], ch.gamma.size * each):
+        for c in range(begin, end):
+            scale = ch.gamma[c] * ch.inv_std[c]
+            slope = ch.inv_std[c] * ch.dgamma[c] / count
+            for j in range(start + c * each, start + (c + 1) * each):
+                lane = np.uintp(j)
+                lanes[PIVOT, lane] = ch.pivot[c]
+                lanes[SCALE, lane] = scale
+                lanes[SHIFT, lane] = ch.beta[c] - ch.offset[c] * scale
+                lanes[INV_STD, lane] = ch.inv_std[c]
+                lanes[MEAN, lane] = ch.dbeta[c] / count - ch.offset[c] * slope
+                lanes[SLOPE, lane] = slope
+
+
+@inlined
+def add_offset(ch: Any, begin: int, end: int) -> None:
+    """Make dgamma of the sum of ``dy (x - pivot) inv_std``: x_hat has the offset, too."""
+    for c in range(begin, end):
+        ch.dgamma[c] -= ch.offset[c] * ch.inv_std[c] * ch.dbeta[c]
+
+
+@inlined
+def shifted(x: Any, at: int, i: int, k: Any) -> Any:
+    """Return x - pivot."""
+    return get(x, at + i) - pick(k, PIVOT, i)
+
+
+@inlined
+def before_relu(x: Any, z: Any, at: int, i: int, k: Any) -> Any:
+    """Return gamma x_hat + beta, plus what is added to it."""
+    value = shifted(x, at, i, k) * pick(k, SCALE, i) + pick(k, SHIFT, i)
+    return value if z is None else value + get(z, at + i)
+
+
+@inlined
+def y_of(x: Any, z: Any, at: int, i: int, k: Any, relu: Any) -> Any:
+    """Return y. NaN is not below 0, and stays."""
+    value = before_relu(x, z, at, i, k)
+    if relu is None:
+        return value
+    zero = number(k, 0.0)
+    return zero if value <= zero else value
+
+
+@inlined
+def dz_of(x: Any, z: Any, dy: Any, at: int, i: int, k: Any, relu: Any) -> Any:
+    """Return dy, or 0 where the ReLU was closed: the gradient before it, also that for z."""
+    if relu is None:
+        return get(dy, at + i)
+    zero = number(k, 0.0)
+    return zero if before_relu(x, z, at, i, k) <= zero else get(dy, at + i)
+
+
+@inlined
+def dx_of(x: Any, g: Any, at: int, i: int, k: Any) -> Any:
+    """Return dx, where `g` is the gradient before the ReLU."""
+    slope = shifted(x, at, i, k) * pick(k, SLOPE, i)
+    return pick(k, SCALE, i) * ((g - pick(k, MEAN, i)) - slope)
+
+
+@inlined
+def write_y(
+    x: Any, z: Any, y: Any, at: int, size: int, k: Any, relu: Any, block: Any, past_caches: bool
+) -> None:
+    """Write y of a row, past the caches by way of `block`."""
+    done = 0
+    if past_caches:
+        done = min(to_line(y, at), size)
+        plain_y(x, z, y, at, 0, done, k, relu)
+        for _ in range((size - done) // BLOCK):
+            for i in range(BLOCK):
+                put(block, i, y_of(x, z, at, done + i, k, relu))
+            stream(y, at + done, block)
+            done += BLOCK
+    plain_y(x, z, y, at, done, size, k, relu)
+
+
+@inlined
+def plain_y(x: Any, z: Any, y: Any, at: int, start: int, stop: int, k: Any, relu: Any) -> None:
+    """Write y of a part of a row in the ordinary way."""
+    for i in range(start, stop):
+        put(y, at + i, y_of(x, z, at, i, k, relu))
+
+
+@inlined
+def write_dx(
+    x: Any,
+    z: Any,
+    dy: Any,
+    dx: Any,
+    dz: Any,
+    at: int,
+    size: int,
+    k: Any,
+    relu: Any,
+    block: Any,
+    block_z: Any,
+    past_caches: bool,
+) -> None:
+    """Write dx of a row, and dz."""
+    done = 0
+    if past_caches:
+        done = min(to_line(dx, at), size)
+        plain_dx(x, z, dy, dx, dz, at, 0, done, k, relu)
+        for _ in range((size - done) // BLOCK):
+            for i in range(BLOCK):
+                g = dz_of(x, z, dy, at, done + i, k, relu)
+                put(block, i, dx_of(x, g, at, done + i, k))
+                if dz is not None:
+                    put(block_z, i, g)
+            stream(dx, at + done, block)
+            if dz is not None:
+                stream(dz, at + done, block_z)
+            done += BLOCK
+    plain_dx(x, z, dy, dx, dz, at, done, size, k, relu)
+
+
+@inlined
+def plain_dx(
+    x: Any, z: Any, dy: Any, dx: Any, dz: Any, at: int, start: int, stop: int, k: Any, relu: Any
+) -> None:
+    """Write dx of a part of a row, and dz, in the ordinary way."""
+    for i in range(start, stop):
+        g = dz_of(x, z, dy, at, i, k, relu)
+        put(dx, at + i, dx_of(x, g, at, i, k))
+        if dz is not None:
+            put(dz, at + i, g)
