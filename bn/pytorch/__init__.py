@@ -6,13 +6,36 @@
     The same with running statistics, for use inside a network.
 ``BatchNorm1d``, ``BatchNorm2d``, ``BatchNorm3d``
     Drop-ins for the modules of torch.nn.
+``BatchNormReLU``, ``BatchNormAddReLU``
+    Batch norm and what follows it in a residual network, in one operator.
 ``convert``
     Swap the batch norms of a whole model.
+``fuse``
+    Put each batch norm of a model and the ReLU after it into one.
 
 Forward and backward are operators of torch in closed form, and so is the gradient of the
 gradient. Therefore they work with autograd (twice), ``torch.compile``, ``torch.export``, autocast
-and every memory format. They take several passes over the data where torch.nn takes one or two,
-so they are slower. The first rows below are why one would use them, the last are their limits:
+and every memory format.
+
+Which code computes is chosen by ``backend``:
+
+``"auto"``
+    ``"numba"`` on the CPU where Numba is installed (``pip install numba``), whatever the shape;
+    ``"reference"`` everywhere else.
+``"reference"``
+    Plain operations of torch, on every device. Several passes over the data, so slow.
+``"numba"``
+    The kernels of :mod:`bn.kernels.numba_cpu`: as right as the reference, and on most shapes
+    faster than torch.nn. The first call with a new type of input compiles for some seconds;
+    the machine code is kept on disk. A tensor of a few thousand values takes longer than in
+    torch.nn: what Python does around a kernel takes a tenth of a millisecond.
+``"triton"``
+    The kernels of :mod:`bn.kernels.triton_gpu`, for CUDA. Half precision is computed in float32
+    there. Not chosen by "auto" yet: so far they have been run in Triton's interpreter only.
+``"torch"``
+    torch's own kernels, with their speed and their accuracy: none of the first rows below holds.
+
+The first rows below are why one would use this package, the last are its limits:
 
 ============================  ================================  ================================
 case                          torch.nn                          here
@@ -67,6 +90,8 @@ from bn.pytorch.functional import (
     batch_norm_forward,
     batch_norm_inference,
 )
+from bn.pytorch.fuse import fuse
+from bn.pytorch.fused import BatchNormAddReLU, BatchNormReLU
 from bn.pytorch.modules import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from bn.pytorch.running import update_running
 
@@ -74,11 +99,14 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "BatchNormAddReLU",
     "BatchNormCache",
+    "BatchNormReLU",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
     "convert",
+    "fuse",
     "update_running",
 ]

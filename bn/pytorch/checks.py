@@ -61,6 +61,18 @@ def check_channels(name: str, value: Any, x: Tensor, axis: int) -> None:
         )
 
 
+def check_residual(residual: Any, x: Tensor) -> None:
+    """Raise unless `residual` is None or a tensor like x, to be added to its batch norm."""
+    if residual is None:
+        return
+    check_input("residual", residual)
+    for what in ("shape", "dtype", "device"):
+        got, expected = getattr(residual, what), getattr(x, what)
+        if got != expected:
+            got, expected = (tuple(v) if what == "shape" else v for v in (got, expected))
+            raise ValueError(f"residual has {what} {got}, expected {expected}, that of x")
+
+
 def check_upstream(dy: Any, x: Tensor) -> None:
     """Raise unless the gradient `dy` could belong to a y of the shape of x."""
     check_input("dy", dy)

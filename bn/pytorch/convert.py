@@ -5,6 +5,7 @@ from typing import Literal, TypeVar
 
 from torch import nn
 
+from bn.pytorch.backends import Backend, check_backend
 from bn.pytorch.modules import BatchNorm1d, BatchNorm2d, BatchNorm3d, check_options
 
 PAIRS: dict[type[nn.Module], type[nn.Module]] = {
@@ -17,7 +18,7 @@ OURS = {ours: theirs for theirs, ours in PAIRS.items()}
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def convert(model: Model, to: Literal["bn", "torch"] = "bn") -> Model:
+def convert(model: Model, to: Literal["bn", "torch"] = "bn", *, backend: Backend = "auto") -> Model:
     """Make every ``torch.nn.BatchNorm1d/2d/3d`` of a model one of ours, or the other way round.
 
     Parameters
@@ -29,6 +30,8 @@ def convert(model: Model, to: Literal["bn", "torch"] = "bn") -> Model:
         compiled again.
     to : {"bn", "torch"}
         Whose batch norms the model shall have.
+    backend : {"auto", "reference", "numba", "torch", "triton"}
+        Which code computes in those that are swapped for ours, see :mod:`bn.pytorch`.
 
     Returns
     -------
@@ -51,6 +54,7 @@ def convert(model: Model, to: Literal["bn", "torch"] = "bn") -> Model:
         raise TypeError(f"model is of type {type(model).__name__}, expected a torch.nn.Module")
     if to not in ("bn", "torch"):
         raise ValueError(f"to is {to!r}, expected 'bn' or 'torch'")
+    check_backend(backend)
     classes, done = (PAIRS, OURS) if to == "bn" else (OURS, PAIRS)
     found, left = [], []
     for name, module in model.named_modules():  # each module once, even if it is used twice
@@ -62,9 +66,9 @@ def convert(model: Model, to: Literal["bn", "torch"] = "bn") -> Model:
 
     for module in found:
         if to == "bn":
-            module.unbiased, module.nonfinite = True, "keep"
+            module.unbiased, module.nonfinite, module.backend = True, "keep", backend
         else:
-            del module.unbiased, module.nonfinite
+            del module.unbiased, module.nonfinite, module.backend
         module.__class__ = classes[type(module)]
     if left:
         warnings.warn(f"left as they are: {', '.join(left)}", stacklevel=2)

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from bn.pytorch.checks import check_channels, check_input, check_upstream
+from bn.pytorch.backends import Backend, check_backend
+from bn.pytorch.checks import check_channels, check_input, check_residual, check_upstream
 from bn.pytorch.inference import batch_norm_inference_op
-from bn.pytorch.running import NonFinite, update_running
-from bn.pytorch.training import batch_norm_backward_op, batch_norm_op
+from bn.pytorch.running import NonFinite, update_from
+from bn.pytorch.training import batch_norm_backward_op, train
 from bn.reference.checks import as_axis, check_batch, check_eps
 
 
@@ -25,24 +26,35 @@ class BatchNormCache(NamedTuple):
     x : tensor
         The mini-batch itself, not x_hat: it is kept anyway, and x_hat is quickly had again.
     gamma : tensor, shape (C,), or None
-    mean, var : tensors, shape (C,)
-        Mean and biased variance of the mini-batch, in float64 where the device has it.
-    pivot, offset : tensor, shape (C,)
-        Their sum is the mean, with more digits where there is no float64.
-    inv_std : tensor, shape (C,)
-        ``1 / sqrt(var + eps)``.
+    statistics : tensor, shape (4, C)
+        In float64 where the device has it: pivot and offset, whose sum is the mean, with more
+        digits where there is no float64; the biased variance; ``1 / sqrt(var + eps)``.
     axis : int
         The axis of the channels.
+    backend : str
+        Which code computes, see :mod:`bn.pytorch`.
     """
 
     x: Tensor
     gamma: Tensor | None
-    mean: Tensor
-    var: Tensor
-    pivot: Tensor
-    offset: Tensor
-    inv_std: Tensor
+    statistics: Tensor
     axis: int
+    backend: Backend
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the mini-batch, shape (C,)."""
+        return self.statistics[0] + self.statistics[1]
+
+    @property
+    def var(self) -> Tensor:
+        """Biased variance of the mini-batch, shape (C,)."""
+        return self.statistics[2]
+
+    @property
+    def inv_std(self) -> Tensor:
+        """``1 / sqrt(var + eps)``, shape (C,)."""
+        return self.statistics[3]
 
 
 def batch_norm_forward(
@@ -52,6 +64,7 @@ def batch_norm_forward(
     *,
     eps: float = 1e-5,
     axis: int = 1,
+    backend: Backend = "auto",
 ) -> tuple[Tensor, BatchNormCache]:
     """Normalize each channel of a mini-batch, then scale and shift it: Algorithm 1 of the paper.
 
@@ -66,6 +79,8 @@ def batch_norm_forward(
         Added to the variance, in the squared unit of x. 0 is allowed.
     axis : int
         The axis of the channels.
+    backend : {"auto", "reference", "numba", "torch", "triton"}
+        Which code computes, see :mod:`bn.pytorch`.
 
     Returns
     -------
@@ -82,6 +97,8 @@ def batch_norm_forward(
         `eps` is 0 and a channel is constant.
     OverflowError
         On the CPU, if the variance of finite values does not fit in float64.
+    ImportError
+        If the backend needs a package that is missing.
 
     Notes
     -----
@@ -89,15 +106,29 @@ def batch_norm_forward(
     CUDA and MPS; anything else in its own type. On a GPU no value is looked at, because that
     would make it wait: dividing 0 by 0 gives NaN there.
     """
+    return _forward(x, gamma, beta, None, eps, axis, False, backend)
+
+
+def _forward(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    eps: float,
+    axis: int,
+    relu: bool,
+    backend: Backend,
+) -> tuple[Tensor, BatchNormCache]:
     check_input("x", x)
     axis = as_axis(axis, tuple(x.shape))
     check_channels("gamma", gamma, x, axis)
     check_channels("beta", beta, x, axis)
+    check_residual(residual, x)
     check_eps(eps)
     check_batch(tuple(x.shape), x.shape[axis])
-    y, pivot, offset, var, inv_std = batch_norm_op(x, gamma, beta, float(eps), axis)
-    mean = pivot.to(offset.dtype) + offset  # (C,)
-    return y, BatchNormCache(x, gamma, mean, var, pivot, offset, inv_std, axis)
+    check_backend(backend)
+    y, statistics = train(x, gamma, beta, residual, float(eps), axis, relu, backend)
+    return y, BatchNormCache(x, gamma, statistics, axis, backend)
 
 
 def batch_norm_backward(dy: Tensor, cache: BatchNormCache) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,10 +153,11 @@ def batch_norm_backward(dy: Tensor, cache: BatchNormCache) -> tuple[Tensor, Tens
         If `dy` does not have the shape of y, or is not floating point.
     """
     check_upstream(dy, cache.x)
-    gradients: tuple[Tensor, Tensor, Tensor] = batch_norm_backward_op(
-        dy, cache.x, cache.gamma, cache.pivot, cache.offset, cache.inv_std, cache.axis
+    x, gamma, statistics, axis, backend = cache
+    dx, dgamma, dbeta, _ = batch_norm_backward_op(
+        dy, x, gamma, None, None, statistics, axis, False, backend
     )
-    return gradients
+    return dx, dgamma, dbeta
 
 
 def batch_norm_inference(
@@ -137,6 +169,7 @@ def batch_norm_inference(
     *,
     eps: float = 1e-5,
     axis: int = 1,
+    backend: Backend = "auto",
 ) -> Tensor:
     """Normalize with fixed statistics: line 11 of Algorithm 2 (section 3.1 of the paper).
 
@@ -146,7 +179,7 @@ def batch_norm_inference(
         Any batch, of any size: each value is treated by itself.
     mean, var : tensor, shape (C,)
         Statistics of the population. Nothing is differentiated by them.
-    gamma, beta, eps, axis
+    gamma, beta, eps, axis, backend
         As in :func:`batch_norm_forward`.
 
     Returns
@@ -168,8 +201,9 @@ def batch_norm_inference(
     check_channels("gamma", gamma, x, axis)
     check_channels("beta", beta, x, axis)
     check_eps(eps)
+    check_backend(backend)
     y: Tensor = batch_norm_inference_op(
-        x, mean.detach(), var.detach(), gamma, beta, float(eps), axis
+        x, mean.detach(), var.detach(), gamma, beta, float(eps), axis, backend
     )
     return y
 
@@ -188,12 +222,15 @@ def batch_norm(
     axis: int = 1,
     nonfinite: NonFinite = "keep",
     num_batches: Tensor | None = None,
+    relu: bool = False,
+    residual: Tensor | None = None,
+    backend: Backend = "auto",
 ) -> Tensor:
     """Batch normalization with running statistics, in training and in inference.
 
     Parameters
     ----------
-    x, gamma, beta, eps, axis
+    x, gamma, beta, eps, axis, backend
         As in :func:`batch_norm_forward`.
     running_mean, running_var : tensor, shape (C,), optional
         In training they are moved, in place, towards the statistics of the mini-batch; in
@@ -202,6 +239,11 @@ def batch_norm(
         Whether to normalize with the statistics of the mini-batch.
     momentum, unbiased, nonfinite, num_batches
         How the running statistics move, see :func:`~bn.pytorch.update_running`.
+    relu : bool
+        Whether negative values of the result become 0. Nothing more is kept for the backward
+        pass: it finds out from x where the ReLU was closed.
+    residual : tensor, the shape and type of x, optional
+        Added before the ReLU: the other branch of a residual block.
 
     Returns
     -------
@@ -218,16 +260,22 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("training is False: running_mean and running_var must be given")
-        return batch_norm_inference(x, running_mean, running_var, gamma, beta, eps=eps, axis=axis)
-    y, cache = batch_norm_forward(x, gamma, beta, eps=eps, axis=axis)
+        check_input("x", x)
+        check_residual(residual, x)
+        y = batch_norm_inference(
+            x, running_mean, running_var, gamma, beta, eps=eps, axis=axis, backend=backend
+        )
+        if residual is not None:
+            y = y.add_(residual)  # y is new, and nobody else has seen it
+        return y.relu_() if relu else y
+    y, cache = _forward(x, gamma, beta, residual, eps, axis, relu, backend)
     if running_mean is not None and running_var is not None:
         check_channels("running_mean", running_mean, x, cache.axis)
         check_channels("running_var", running_var, x, cache.axis)
-        update_running(
+        update_from(
+            cache.statistics,
             running_mean,
             running_var,
-            cache.mean,
-            cache.var,
             x.numel() // x.shape[cache.axis],
             momentum=momentum,
             unbiased=unbiased,

@@ -13,34 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bn.pytorch.backends import choose, reference
 from bn.pytorch.checks import PARAMETER_DTYPE
-from bn.pytorch.moments import along, channel_sum, refuse_third, rounded, wide_dtype, widened
-
-
-def inverse_std(var: Tensor, x: Tensor, eps: float) -> Tensor:
-    """Return ``1 / sqrt(var + eps)``, (C,); on the CPU, raise ValueError where there is none."""
-    var = var.to(wide_dtype(x))
-    if var.device.type == "cpu":  # elsewhere looking would make the device wait
-        for bad, says in ((var < 0, "expected 0 or more"), (var + eps == 0, f"and eps is {eps}")):
-            if bad.any():
-                channel = int(bad.int().argmax())
-                raise ValueError(f"var is {var[channel].item()} in channel {channel}, {says}")
-    return (var + eps).rsqrt()
-
-
-def less_mean(x: Tensor, mean: Tensor, axis: int) -> Tensor:
-    """Return ``x - mean`` in the computing type, as a new tensor laid out like `x`.
-
-    A float64 mean is subtracted from float32 values as two float32 numbers, so that a large
-    mean costs no digits.
-    """
-    centred = widened(x)
-    near = mean.to(centred.dtype)
-    centred -= along(near, centred, axis)
-    if mean.dtype == torch.float64 and centred.dtype == torch.float32:
-        centred -= along(mean - near, centred, axis)
-    return centred
-
+from bn.pytorch.moments import along, channel_sum, refuse_third, rounded
 
 # --- forward ---------------------------------------------------------------------------------
 
@@ -54,13 +29,12 @@ def batch_norm_inference_op(
     beta: Tensor | None,
     eps: float,
     axis: int,
+    backend: str,
 ) -> Tensor:
     """Return y like x."""
-    inv_std = inverse_std(var, x, eps)
-    scale = inv_std if gamma is None else gamma * inv_std
-    shift = torch.zeros_like(inv_std) if beta is None else beta
-    y = less_mean(x, mean, axis).mul_(along(scale, x, axis)).add_(along(shift, x, axis))
-    return rounded(y, x)
+    inv_std = reference.inverse_std(var, x, eps)  # raises where there is none
+    made: Tensor = choose(backend, x).inference(x, mean, var, inv_std, gamma, beta, eps, axis)
+    return made
 
 
 @batch_norm_inference_op.register_fake
@@ -72,6 +46,7 @@ def _(
     beta: Tensor | None,
     eps: float,
     axis: int,
+    backend: str,
 ) -> Tensor:
     return torch.empty_like(x)
 
@@ -90,8 +65,8 @@ def batch_norm_inference_backward_op(
     axis: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return dx like x, and dgamma, dbeta of shape (C,), float32 for half precision."""
-    inv_std = inverse_std(var, x, eps)
-    x_hat = less_mean(x, mean, axis).mul_(along(inv_std, x, axis))
+    inv_std = reference.inverse_std(var, x, eps)
+    x_hat = reference.less_mean(x, mean, axis).mul_(along(inv_std, x, axis))
     wide_dy = dy.to(x_hat.dtype)
     dgamma, dbeta = channel_sum(x_hat.mul_(wide_dy), axis), channel_sum(wide_dy, axis)
     scale = inv_std if gamma is None else gamma * inv_std
@@ -115,7 +90,7 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, mean, var, gamma, beta, ctx.eps, ctx.axis = inputs
+    x, mean, var, gamma, beta, ctx.eps, ctx.axis, _ = inputs
     ctx.save_for_backward(x, mean, var, gamma)
     ctx.beta_dtype = None if beta is None else beta.dtype
 
@@ -125,7 +100,7 @@ def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     dx, dgamma, dbeta = batch_norm_inference_backward_op(dy, x, mean, var, gamma, ctx.eps, ctx.axis)
     for_gamma = None if gamma is None else dgamma.to(gamma.dtype)
     for_beta = None if ctx.beta_dtype is None else dbeta.to(ctx.beta_dtype)
-    return dx, None, None, for_gamma, for_beta, None, None
+    return dx, None, None, for_gamma, for_beta, None, None, None
 
 
 batch_norm_inference_op.register_autograd(_gradient, setup_context=_save)
@@ -148,8 +123,8 @@ def batch_norm_inference_double_backward_op(
     axis: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return what u, v, w for dx, dgamma, dbeta give for dy, x and gamma; see above."""
-    inv_std = inverse_std(var, x, eps)
-    x_hat = less_mean(x, mean, axis).mul_(along(inv_std, x, axis))
+    inv_std = reference.inverse_std(var, x, eps)
+    x_hat = reference.less_mean(x, mean, axis).mul_(along(inv_std, x, axis))
     scale = inv_std if gamma is None else gamma * inv_std
     u, wide_dy = u.to(x_hat.dtype), dy.to(x_hat.dtype)
     for_gamma = inv_std * channel_sum(u * wide_dy, axis)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bn.pytorch.backends import Backend, check_backend
+from bn.pytorch.checks import check_residual
 from bn.pytorch.functional import batch_norm
 from bn.pytorch.running import NonFinite, check_momentum, check_nonfinite
 from bn.reference.checks import check_eps
@@ -20,6 +22,7 @@ class _Forward(nn.modules.batchnorm._BatchNorm):
 
     unbiased: bool
     nonfinite: NonFinite
+    backend: Backend
 
     def __init__(
         self,
@@ -34,15 +37,17 @@ class _Forward(nn.modules.batchnorm._BatchNorm):
         bias: bool = True,
         unbiased: bool = True,
         nonfinite: NonFinite = "keep",
+        backend: Backend = "auto",
     ) -> None:
         check_options(num_features, eps, momentum)
         check_nonfinite(nonfinite)
+        check_backend(backend)
         super().__init__(
             num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype
         )
         if not bias:  # an argument of torch.nn's own constructor only in newer releases
             self.register_parameter("bias", None)
-        self.unbiased, self.nonfinite = unbiased, nonfinite
+        self.unbiased, self.nonfinite, self.backend = unbiased, nonfinite, backend
 
     def reset_parameters(self) -> None:
         """Set the statistics to 0 and 1, gamma (``weight``) to 1 and beta (``bias``) to 0."""
@@ -60,6 +65,12 @@ class _Forward(nn.modules.batchnorm._BatchNorm):
             If the input has the wrong number of axes or of channels; in training, if it has one
             value per channel, or (with ``nonfinite="raise"``) holds NaN or infinity.
         """
+        return self._normalize(input)
+
+    def _normalize(
+        self, input: Tensor, relu: bool = False, residual: Tensor | None = None
+    ) -> Tensor:
+        """Return y, through a ReLU and with another branch added before it, if so asked."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         if input.shape[1] != self.num_features:
             raise ValueError(
@@ -68,7 +79,8 @@ class _Forward(nn.modules.batchnorm._BatchNorm):
             )
         if self.training or self.running_mean is None:
             if input.numel() == 0:
-                return self._nothing(input)
+                check_residual(residual, input)
+                return self._nothing(input if residual is None else input + residual)
             moving = self.training and self.track_running_stats
             return batch_norm(
                 input,
@@ -81,6 +93,9 @@ class _Forward(nn.modules.batchnorm._BatchNorm):
                 unbiased=self.unbiased,
                 nonfinite=self.nonfinite,
                 num_batches=self.num_batches_tracked if moving else None,
+                relu=relu,
+                residual=residual,
+                backend=self.backend,
             )
         return batch_norm(
             input,
@@ -90,6 +105,9 @@ class _Forward(nn.modules.batchnorm._BatchNorm):
             self.running_var,
             training=False,
             eps=self.eps,
+            relu=relu,
+            residual=residual,
+            backend=self.backend,
         )
 
     def _nothing(self, input: Tensor) -> Tensor:
@@ -109,6 +127,8 @@ class _Forward(nn.modules.batchnorm._BatchNorm):
             text += ", unbiased=False"
         if self.nonfinite != "keep":
             text += f", nonfinite={self.nonfinite!r}"
+        if self.backend != "auto":
+            text += f", backend={self.backend!r}"
         return text
 
 
@@ -146,6 +166,8 @@ class BatchNorm1d(_Forward, nn.BatchNorm1d):
         What a batch with NaN or infinity does to the running statistics: nothing, an error, or
         what it does in torch.nn: spoil them for ever. See
         :func:`bn.pytorch.update_running`.
+    backend : {"auto", "reference", "numba", "torch", "triton"}
+        Which code computes, see :mod:`bn.pytorch`.
 
     Raises
     ------

@@ -2,8 +2,14 @@
 
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from bn.pytorch.eager import nobody_watches
+
+Array = NDArray[Any]
 
 #: What to do with a mini-batch whose statistics are NaN or infinite.
 NonFinite = Literal["keep", "raise", "propagate"]
@@ -86,6 +92,66 @@ def update_running(
         raise ValueError("momentum is None, the average of all batches: num_batches must be given")
     if unbiased:
         var = var * (m / (m - 1))
+    if _numpy_can(running_mean, running_var, mean, var):
+        arrays = mean.detach().numpy(), var.detach().numpy()
+        _update_now(running_mean, running_var, *arrays, momentum, nonfinite, num_batches)
+    else:
+        _update(running_mean, running_var, mean, var, momentum, nonfinite, num_batches)
+
+
+def update_from(
+    statistics: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    m: int,
+    *,
+    momentum: float | None,
+    unbiased: bool,
+    nonfinite: NonFinite,
+    num_batches: Tensor | None,
+) -> None:
+    """Do what :func:`update_running` does with the statistics of a mini-batch as they are kept.
+
+    `statistics`, (4, C), has pivot, offset, variance, and the inverse of the standard deviation.
+    """
+    if momentum is not None and _numpy_can(running_mean, running_var, statistics):
+        check_momentum(momentum)
+        check_nonfinite(nonfinite)
+        pivot, offset, var, _ = statistics.detach().numpy()
+        factor = m / (m - 1) if unbiased else 1.0
+        arrays = pivot + offset, factor * var
+        _update_now(running_mean, running_var, *arrays, momentum, nonfinite, num_batches)
+        return
+    update_running(
+        running_mean,
+        running_var,
+        statistics[0] + statistics[1],
+        statistics[2],
+        m,
+        momentum=momentum,
+        unbiased=unbiased,
+        nonfinite=nonfinite,
+        num_batches=num_batches,
+    )
+
+
+def _numpy_can(*tensors: Tensor) -> bool:
+    return nobody_watches(*tensors) and all(t.dtype in _KNOWN_TO_NUMPY for t in tensors)
+
+
+_KNOWN_TO_NUMPY = (torch.float32, torch.float64)
+
+
+def _update(
+    running_mean: Tensor,
+    running_var: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    momentum: float | None,
+    nonfinite: NonFinite,
+    num_batches: Tensor | None,
+) -> None:
+    """Update without looking at a value: a GPU need not wait, and the compiler can follow."""
     fits = mean.to(running_mean.dtype).isfinite() & var.to(running_var.dtype).isfinite()
     if nonfinite == "propagate":
         good = mean.new_ones((), dtype=torch.bool)
@@ -101,3 +167,30 @@ def update_running(
     for running, new in ((running_mean, mean), (running_var, var)):
         old = running.to(new.dtype)
         running.copy_(torch.where(good, old + weight * (new - old), old))
+
+
+def _update_now(
+    running_mean: Tensor,
+    running_var: Tensor,
+    mean: Array,
+    var: Array,
+    momentum: float | None,
+    nonfinite: NonFinite,
+    num_batches: Tensor | None,
+) -> None:
+    """Do the same in NumPy, on the CPU: a call takes a fraction of torch's, and looking is free."""
+    pairs = [(r.detach(), new) for r, new in ((running_mean, mean), (running_var, var))]
+    with np.errstate(over="ignore", invalid="ignore"):
+        if nonfinite != "propagate":
+            fits = [np.isfinite(new.astype(r.numpy().dtype, copy=False)) for r, new in pairs]
+            if not (fits[0].all() and fits[1].all()):
+                if nonfinite == "raise":
+                    require_finite(torch.from_numpy(fits[0] & fits[1]))
+                return
+        if num_batches is not None:
+            num_batches += 1
+            if momentum is None:
+                momentum = 1 / num_batches.item()
+        for running, new in pairs:
+            old = running.numpy()
+            running.copy_(torch.from_numpy(old + momentum * (new - old)))

@@ -3,7 +3,9 @@
 ``bn_book::batch_norm``, its gradient, and the gradient of its gradient, each in closed form.
 An operator of torch is a black box to the compiler and to autograd: torch knows its signature,
 how to predict the shapes of its results (``register_fake``) and which operator gives its
-gradient (``register_autograd``).
+gradient (``register_autograd``). To call one takes a tenth of a millisecond, which is more than
+batch norm of a small tensor takes; so where nobody would see the difference (``eager``), what an
+operator does is called without it.
 
 Per channel, with r = 1/sqrt(var + eps), h = x_hat, g = gamma, and a bar for the mean over the
 m values of the channel:
@@ -29,6 +31,14 @@ the primes there change nothing. The scalar to be differentiated is
    Together:  r [(v - g r A) dy' - g r B u' - h (v B + g r (K - 2 A B))].
 
 None of this assumes eps = 0.
+
+**With a ReLU and a residual.** y = relu(z), z = g h + beta + residual. The gate, 1 where z > 0,
+is not kept but found again from x; dz = gate dy takes the place of dy above, and is itself the
+gradient for the residual. It is linear in dy, so with s from above for it, dy gets
+gate (what is above for dy + s).
+
+Which code computes the first two of the three is the caller's choice, see
+:mod:`bn.pytorch.backends`.
 """
 
 from typing import Any
@@ -36,14 +46,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bn.pytorch.backends import choose, reference
 from bn.pytorch.checks import PARAMETER_DTYPE
+from bn.pytorch.eager import nobody_watches
 from bn.pytorch.moments import (
     along,
     centre,
     channel_sum,
-    compute_dtype,
     deviations,
-    moments,
     refuse_third,
     rounded,
     wide_dtype,
@@ -52,54 +62,69 @@ from bn.pytorch.moments import (
 # --- forward ---------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("bn_book::batch_norm", mutates_args=())
-def batch_norm_op(
-    x: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float, axis: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return y like x, and pivot, offset, var, inv_std of shape (C,); see `moments`."""
-    # [forward]
-    centred, pivot, offset, var, inv_std = moments(x, eps, axis)
-    scale = inv_std if gamma is None else gamma * inv_std  # (C,)
-    shift = torch.zeros_like(inv_std) if beta is None else beta
-    y = centred.mul_(along(scale, x, axis)).add_(along(shift, x, axis))
-    # [/forward]
-    return rounded(y, x), pivot, offset, var, inv_std
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    eps: float,
+    axis: int,
+    relu: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Return y like x, and (4, C): pivot, offset, var and inv_std, see `moments`."""
+    made: tuple[Tensor, Tensor] = choose(backend, x).forward(
+        x, gamma, beta, residual, eps, axis, relu
+    )
+    return made
+
+
+batch_norm_op = torch.library.custom_op("bn_book::batch_norm", batch_norm, mutates_args=())
 
 
 @batch_norm_op.register_fake
 def _(
-    x: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float, axis: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    channels = x.shape[axis]
-    pivot = x.new_empty(channels, dtype=compute_dtype(x))
-    offset, var, inv_std = (x.new_empty(channels, dtype=wide_dtype(x)) for _ in range(3))
-    return torch.empty_like(x), pivot, offset, var, inv_std
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    eps: float,
+    axis: int,
+    relu: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), x.new_empty((4, x.shape[axis]), dtype=wide_dtype(x))
 
 
 # --- gradient --------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("bn_book::batch_norm_backward", mutates_args=())
-def batch_norm_backward_op(
+def batch_norm_backward(
     dy: Tensor,
     x: Tensor,
     gamma: Tensor | None,
-    pivot: Tensor,
-    offset: Tensor,
-    inv_std: Tensor,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    statistics: Tensor,
     axis: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return dx like x, and dgamma, dbeta of shape (C,), float32 for half precision."""
-    # [backward]
-    m = x.numel() // x.shape[axis]  # values per channel
-    x_hat = centre(x, pivot, offset, axis).mul_(along(inv_std, x, axis))
-    centred_dy, dbeta = deviations(dy, axis)  # dy - mean(dy); sum(dy), (C,)
-    dgamma = channel_sum(centred_dy * x_hat, axis)  # (C,): x_hat sums to 0
-    scale = inv_std if gamma is None else gamma * inv_std  # (C,)
-    dx = x_hat.mul_(along(-dgamma / m, x, axis)).add_(centred_dy).mul_(along(scale, x, axis))
-    # [/backward]
-    parameters = PARAMETER_DTYPE[x.dtype]
-    return rounded(dx, x), dgamma.to(parameters), dbeta.to(parameters)
+    relu: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return dx like x; dgamma, dbeta of shape (C,), float32 for half precision; and dresidual.
+
+    That last is empty unless there are a ReLU and a residual; `beta` and the residual are read
+    only if there is a ReLU.
+    """
+    dx, dgamma, dbeta, dresidual = choose(backend, x).backward(
+        dy, x, gamma, beta, residual, statistics, axis, relu
+    )
+    wanted = relu and residual is not None
+    return dx, dgamma, dbeta, dresidual if wanted else x.new_empty(0)
+
+
+batch_norm_backward_op = torch.library.custom_op(
+    "bn_book::batch_norm_backward", batch_norm_backward, mutates_args=()
+)
 
 
 @batch_norm_backward_op.register_fake
@@ -107,36 +132,74 @@ def _(
     dy: Tensor,
     x: Tensor,
     gamma: Tensor | None,
-    pivot: Tensor,
-    offset: Tensor,
-    inv_std: Tensor,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    statistics: Tensor,
     axis: int,
-) -> tuple[Tensor, Tensor, Tensor]:
+    relu: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dgamma, dbeta = (x.new_empty(x.shape[axis], dtype=PARAMETER_DTYPE[x.dtype]) for _ in range(2))
-    return torch.empty_like(x), dgamma, dbeta
+    wanted = relu and residual is not None
+    return torch.empty_like(x), dgamma, dbeta, torch.empty_like(x) if wanted else x.new_empty(0)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, gamma, beta, _, axis = inputs
-    _, pivot, offset, var, inv_std = output
-    ctx.mark_non_differentiable(pivot, offset, var, inv_std)
-    ctx.save_for_backward(x, gamma, pivot, offset, inv_std)
-    ctx.axis, ctx.beta_dtype = axis, None if beta is None else beta.dtype
+    x, gamma, beta, residual, _, *ctx.how = inputs
+    _, statistics = output
+    ctx.mark_non_differentiable(statistics)
+    _, relu, _ = ctx.how
+    gate = (beta, residual) if relu else (None, None)
+    ctx.save_for_backward(x, gamma, *gate, statistics)
+    ctx.beta_dtype = None if beta is None else beta.dtype
+    ctx.has_residual = residual is not None
 
 
-def _gradient(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    x, gamma, pivot, offset, inv_std = ctx.saved_tensors
-    dx, dgamma, dbeta = batch_norm_backward_op(dy, x, gamma, pivot, offset, inv_std, ctx.axis)
+def _gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    x, gamma, beta, residual, statistics = ctx.saved_tensors
+    tensors = dy, x, gamma, beta, residual, statistics
+    # with gradients enabled, somebody wants the gradient of this gradient
+    skip = not torch.is_grad_enabled() and nobody_watches(*tensors)
+    operator = batch_norm_backward if skip else batch_norm_backward_op
+    dx, dgamma, dbeta, dresidual = operator(*tensors, *ctx.how)
+    _, relu, _ = ctx.how
     return (
         dx,
         None if gamma is None else dgamma.to(gamma.dtype),
         None if ctx.beta_dtype is None else dbeta.to(ctx.beta_dtype),
-        None,
-        None,
+        None if not ctx.has_residual else dresidual if relu else dy,
+        *[None] * 4,
     )
 
 
 batch_norm_op.register_autograd(_gradient, setup_context=_save)
+
+
+class _Unwatched(torch.autograd.Function):
+    """The operator and its gradient for autograd, without torch's dispatcher in between."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        # with a setup_context of its own, torch would inspect the signature in each call
+        output = batch_norm(*inputs)
+        _save(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_gradient)
+
+
+def train(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    *options: Any,
+) -> tuple[Tensor, Tensor]:
+    """Call the operator; where nobody watches, what it does."""
+    watched = not nobody_watches(x, gamma, beta, residual)
+    call: Any = batch_norm_op if watched else _Unwatched.apply
+    made: tuple[Tensor, Tensor] = call(x, gamma, beta, residual, *options)
+    return made
 
 
 # --- gradient of the gradient ----------------------------------------------------------------
@@ -147,34 +210,42 @@ def batch_norm_double_backward_op(
     u: Tensor,
     v: Tensor,
     w: Tensor,
+    s: Tensor,
     dy: Tensor,
     x: Tensor,
     gamma: Tensor | None,
-    pivot: Tensor,
-    offset: Tensor,
-    inv_std: Tensor,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    statistics: Tensor,
     axis: int,
+    relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what u, v, w for dx, dgamma, dbeta give for dy, x and gamma; see above."""
+    """Return what u, v, w, s for dx, dgamma, dbeta, dresidual give for dy, x and gamma."""
+    how = (x, gamma, beta, residual, statistics, axis)
+    dz = reference.gated(dy, *how) if relu else dy
     # [double-backward]
+    pivot, offset, _, inv_std = statistics
     m = x.numel() // x.shape[axis]
     h = centre(x, pivot, offset, axis).mul_(along(inv_std, x, axis))
     u, _ = deviations(u, axis)  # u'
-    centred_dy, _ = deviations(dy, axis)  # dy'
+    centred_dz, _ = deviations(dz, axis)  # dz'
     a = channel_sum(u * h, axis) / m  # (C,), like everything that is not written with along
-    b = channel_sum(centred_dy * h, axis) / m
-    k = channel_sum(u * centred_dy, axis) / m - a * b
+    b = channel_sum(centred_dz * h, axis) / m
+    k = channel_sum(u * centred_dz, axis) / m - a * b
     scale = inv_std if gamma is None else gamma * inv_std  # g r
     v, w = v.to(scale.dtype), w.to(scale.dtype)
 
     def each(values: Tensor) -> Tensor:
         return along(values, x, axis)
 
-    for_dy = each(scale) * u + each(v - scale * a) * h + each(w)
-    for_x = each(inv_std * (v - scale * a)) * centred_dy - each(inv_std * scale * b) * u
+    for_dz = each(scale) * u + each(v - scale * a) * h + each(w)
+    for_x = each(inv_std * (v - scale * a)) * centred_dz - each(inv_std * scale * b) * u
     for_x -= each(inv_std * (v * b + scale * (k - 2 * a * b))) * h
     for_gamma = inv_std * m * k
     # [/double-backward]
+    if residual is not None and relu:
+        for_dz += s
+    for_dy = reference.gated(for_dz, *how) if relu else for_dz
     return rounded(for_dy, dy), rounded(for_x, x), for_gamma.to(PARAMETER_DTYPE[x.dtype])
 
 
@@ -183,29 +254,33 @@ def _(
     u: Tensor,
     v: Tensor,
     w: Tensor,
+    s: Tensor,
     dy: Tensor,
     x: Tensor,
     gamma: Tensor | None,
-    pivot: Tensor,
-    offset: Tensor,
-    inv_std: Tensor,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    statistics: Tensor,
     axis: int,
+    relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     for_gamma = x.new_empty(x.shape[axis], dtype=PARAMETER_DTYPE[x.dtype])
     return torch.empty_like(dy), torch.empty_like(x), for_gamma
 
 
 def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:-1])
-    ctx.axis = inputs[-1]
+    *tensors, ctx.axis, ctx.relu, _ = inputs
+    ctx.save_for_backward(*tensors)
 
 
-def _double_gradient(ctx: Any, u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor | None, ...]:
-    dy, x, gamma, pivot, offset, inv_std = ctx.saved_tensors
+def _double_gradient(
+    ctx: Any, u: Tensor, v: Tensor, w: Tensor, s: Tensor
+) -> tuple[Tensor | None, ...]:
+    dy, x, gamma, *others = ctx.saved_tensors
     for_dy, for_x, for_gamma = batch_norm_double_backward_op(
-        u, v, w, dy, x, gamma, pivot, offset, inv_std, ctx.axis
+        u, v, w, s, dy, x, gamma, *others, ctx.axis, ctx.relu
     )
-    return for_dy, for_x, None if gamma is None else for_gamma.to(gamma.dtype), *[None] * 4
+    return for_dy, for_x, None if gamma is None else for_gamma.to(gamma.dtype), *[None] * 8
 
 
 batch_norm_backward_op.register_autograd(_double_gradient, setup_context=_save_backward)

@@ -209,15 +209,16 @@ def test_the_operators():
     x = torch.randn(4, 3, 5, 2, device="cuda", requires_grad=True)
     gamma, beta, mean, w = (torch.randn(3, device="cuda") for _ in range(4))
     dy, u = torch.randn_like(x), torch.randn_like(x)
+    how, none = (1, False), torch.empty(0, device="cuda")  # axis, relu; no residual
     with torch.no_grad():
-        _, pivot, offset, _, inv_std = training.batch_norm_op(x, gamma, beta, 1e-3, 1)
-    saved = (x, gamma, pivot, offset, inv_std)
+        _, statistics = training.batch_norm_op(x, gamma, beta, None, 1e-3, *how, "auto")
+    saved = gamma, None, None, statistics, *how
     fixed = (mean, mean.square())
     for operator, arguments in (
-        (training.batch_norm_op, (x, gamma, beta, 1e-3, 1)),
-        (training.batch_norm_backward_op, (dy, *saved, 1)),
-        (training.batch_norm_double_backward_op, (u, w, w, dy, x.detach(), *saved[1:], 1)),
-        (inference.batch_norm_inference_op, (x, *fixed, gamma, beta, 1e-3, 1)),
+        (training.batch_norm_op, (x, gamma, beta, None, 1e-3, *how, "auto")),
+        (training.batch_norm_backward_op, (dy, x, *saved, "auto")),
+        (training.batch_norm_double_backward_op, (u, w, w, none, dy, x.detach(), *saved)),
+        (inference.batch_norm_inference_op, (x, *fixed, gamma, beta, 1e-3, 1, "auto")),
         (inference.batch_norm_inference_backward_op, (dy, x, *fixed, gamma, 1e-3, 1)),
         (
             inference.batch_norm_inference_double_backward_op,

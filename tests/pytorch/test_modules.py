@@ -42,8 +42,8 @@ def test_parameters_buffers_and_description(name, options):
         assert [(k, v.dtype, v.shape) for k, v in getattr(ours, kind)()] == expected
     assert repr(ours) == repr(theirs)
     assert isinstance(ours, type(theirs))
-    changed = getattr(pytorch, name)(3, unbiased=False, nonfinite="raise")
-    assert repr(changed).endswith(", unbiased=False, nonfinite='raise')")
+    changed = getattr(pytorch, name)(3, unbiased=False, nonfinite="raise", backend="torch")
+    assert repr(changed).endswith(", unbiased=False, nonfinite='raise', backend='torch')")
 
 
 def test_on_a_device():
@@ -136,7 +136,8 @@ def by_torch_save(module):
     ids=["deepcopy", "pickle", "torch.save"],
 )
 def test_copies(duplicate):
-    module = pytorch.BatchNorm2d(3, eps=0.1, unbiased=False, nonfinite="propagate")
+    options = {"unbiased": False, "nonfinite": "propagate", "backend": "reference"}
+    module = pytorch.BatchNorm2d(3, eps=0.1, **options)
     module(torch.randn(4, 3, 2, 2))
     twin = duplicate(module)
     assert repr(twin) == repr(module)
@@ -166,6 +167,7 @@ def test_tools_of_torch_know_them():
         ({"eps": float("inf")}, "eps is inf"),
         ({"num_features": 0}, "num_features is 0"),
         ({"nonfinite": "ignore"}, "nonfinite is 'ignore'.*keep"),
+        ({"backend": "fast"}, "backend is 'fast'.*numba"),
     ],
 )
 def test_bad_options(options, says):
@@ -186,6 +188,11 @@ def test_bad_options(options, says):
         (lambda x, c: pytorch.batch_norm(x, None, None, c, c, momentum=None), "num_batches"),
         (lambda x, c: pytorch.batch_norm(x, None, None, c, c, momentum=2), "momentum is 2"),
         (lambda x, c: pytorch.batch_norm(x, None, None, c[:2], c), r"running_mean.*\(2,\)"),
+        (lambda x, c: pytorch.batch_norm(x, residual=x[:3]), r"residual has shape \(3, 3\)"),
+        (lambda x, c: pytorch.batch_norm(x, residual=x.double()), "residual has dtype"),
+        (lambda x, c: pytorch.batch_norm(x, residual=1), "residual is of type int"),
+        (lambda x, c: pytorch.batch_norm(x, backend="cuda"), "backend is 'cuda'.*expected"),
+        (lambda x, c: pytorch.batch_norm(x, backend="triton"), "triton"),
     ],
 )
 def test_bad_arguments(call, says):
@@ -197,7 +204,7 @@ def test_public_things_say_what_they_take_and_raise():
     for name in pytorch.__all__:
         text = inspect.getdoc(getattr(pytorch, name))
         assert text, f"{name} has no docstring"
-        if name in ("BatchNorm2d", "BatchNorm3d"):
+        if name in ("BatchNorm2d", "BatchNorm3d", "BatchNormReLU", "BatchNormAddReLU"):
             assert "those of :class:`BatchNorm1d`" in text
             continue
         assert "Parameters\n---" in text or "Attributes\n---" in text, name

@@ -22,6 +22,8 @@ BACKENDS = [
         marks=pytest.mark.skipif(COMPILER is None, reason="inductor needs a C++ compiler"),
     ),
 ]
+#: Who computes on a CPU.
+COMPUTING = ["reference", "numba", "torch"]
 CASES = [((5, 3), 1), ((3, 4, 2), 0), ((2, 3, 2, 2), 1), ((2, 2, 2, 1, 2), -1)]
 
 
@@ -32,15 +34,44 @@ def inputs(shape, axis, dtype=torch.float64, grad=True):
 
 
 @pytest.mark.parametrize(("shape", "axis"), CASES)
-def test_first_and_second_gradients_against_differences(shape, axis):
+@pytest.mark.parametrize("backend", COMPUTING)
+def test_first_and_second_gradients_against_differences(shape, axis, backend):
     x, gamma, beta = inputs(shape, axis)
 
     def forward(*tensors):
-        return pytorch.batch_norm(*tensors, eps=0.1, axis=axis)
+        return pytorch.batch_norm(*tensors, eps=0.1, axis=axis, backend=backend)
 
     for given in ((x, gamma, beta), (x, gamma), (x,)):
         assert gradcheck(forward, given)
         assert gradgradcheck(forward, given)
+
+
+@pytest.mark.parametrize(("shape", "axis"), CASES)
+@pytest.mark.parametrize("backend", COMPUTING)
+def test_gradients_of_a_relu_and_a_residual_against_differences(shape, axis, backend):
+    x, gamma, beta = inputs(shape, axis)
+    residual = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+    def forward(x, gamma, beta, residual):
+        return pytorch.batch_norm(
+            x, gamma, beta, relu=True, residual=residual, eps=0.1, axis=axis, backend=backend
+        )
+
+    def alone(x, gamma, beta):
+        return pytorch.batch_norm(x, gamma, beta, relu=True, eps=0.1, axis=axis, backend=backend)
+
+    def sum_only(x, residual):
+        return pytorch.batch_norm(x, residual=residual, eps=0.1, axis=axis, backend=backend)
+
+    for y in (forward(x, gamma, beta, residual), alone(x, gamma, beta)):
+        assert y[y > 0].min() > 1e-4  # none so near 0 that a difference would cross it
+    for function, given in (
+        (forward, (x, gamma, beta, residual)),
+        (alone, (x, gamma, beta)),
+        (sum_only, (x, residual)),
+    ):
+        assert gradcheck(function, given)
+        assert gradgradcheck(function, given)
 
 
 @pytest.mark.parametrize(("shape", "axis"), CASES)
@@ -60,7 +91,48 @@ def test_gradients_of_inference_against_differences(shape, axis):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("affine", [True, False])
-def test_torchs_own_check_of_the_operators(dtype, affine):
+@pytest.mark.parametrize("backend", COMPUTING)
+@pytest.mark.parametrize("relu", [False, True], ids=["", "relu"])
+@pytest.mark.parametrize("with_residual", [False, True], ids=["", "residual"])
+def test_torchs_own_check_of_training(dtype, affine, backend, relu, with_residual):
+    shape, axis, eps = (4, 3, 2, 5), 1, 1e-3
+    x, gamma, beta = inputs(shape, axis, dtype)
+    x = x.detach().to(memory_format=torch.channels_last).requires_grad_()
+    if not affine:
+        gamma = beta = None
+    residual, dy, u, s = (torch.randn(shape, dtype=dtype) for _ in range(4))
+    v, w = torch.randn(3), torch.randn(3)
+    if not with_residual:
+        residual, s = None, torch.empty(0, dtype=dtype)
+    elif not relu:
+        s = torch.empty(0, dtype=dtype)
+    plain, plain_gamma, plain_beta = (t if t is None else t.detach() for t in (x, gamma, beta))
+    how = (axis, relu)
+    _, statistics = training.batch_norm_op(
+        plain, plain_gamma, plain_beta, residual, eps, *how, backend
+    )
+    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+    if dtype != torch.bfloat16:  # see below
+        tests += ("test_aot_dispatch_dynamic",)
+    grown = residual if residual is None else residual.clone().requires_grad_()
+    gate = (plain_beta, residual) if relu else (None, None)
+    opcheck(training.batch_norm_op, (x, gamma, beta, grown, eps, *how, backend), test_utils=tests)
+    opcheck(
+        training.batch_norm_backward_op,
+        (dy.clone().requires_grad_(), x, gamma, *gate, statistics, *how, backend),
+        test_utils=tests,
+    )
+    opcheck(
+        training.batch_norm_double_backward_op,
+        (u, v, w, s, dy, plain, plain_gamma, *gate, statistics, *how),
+        test_utils=tests,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("backend", COMPUTING)
+def test_torchs_own_check_of_inference(dtype, affine, backend):
     shape, axis, eps = (4, 3, 2, 5), 1, 1e-3
     x, gamma, beta = inputs(shape, axis, dtype)
     x = x.detach().to(memory_format=torch.channels_last).requires_grad_()
@@ -69,20 +141,13 @@ def test_torchs_own_check_of_the_operators(dtype, affine):
     dy = torch.randn(shape, dtype=dtype, requires_grad=True)
     u, v, w = torch.randn(shape, dtype=dtype), torch.randn(3), torch.randn(3)
     plain, plain_gamma = x.detach(), None if gamma is None else gamma.detach()
-    _, pivot, offset, _, inv_std = training.batch_norm_op(plain, plain_gamma, None, eps, axis)
     mean, var = torch.randn(3), torch.rand(3)
     # opcheck compares autograd eager and traced, for which half precision is too coarse
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     if dtype != torch.bfloat16:
         tests += ("test_aot_dispatch_dynamic",)
     for operator, arguments in (
-        (training.batch_norm_op, (x, gamma, beta, eps, axis)),
-        (training.batch_norm_backward_op, (dy, x, gamma, pivot, offset, inv_std, axis)),
-        (
-            training.batch_norm_double_backward_op,
-            (u, v, w, dy.detach(), plain, plain_gamma, pivot, offset, inv_std, axis),
-        ),
-        (inference.batch_norm_inference_op, (x, mean, var, gamma, beta, eps, axis)),
+        (inference.batch_norm_inference_op, (x, mean, var, gamma, beta, eps, axis, backend)),
         (inference.batch_norm_inference_backward_op, (dy, x, mean, var, gamma, eps, axis)),
         (
             inference.batch_norm_inference_double_backward_op,
@@ -209,5 +274,5 @@ def test_saved_for_the_backward_pass():
     x = torch.randn(64, 3, 8, 8, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         pytorch.BatchNorm2d(3)(x)
-    assert sorted(t.numel() for t in saved) == [3, 3, 3, 3, x.numel()]
+    assert sorted(t.numel() for t in saved) == [3, 4 * 3, x.numel()]
     assert any(t.data_ptr() == x.data_ptr() for t in saved)

@@ -1,0 +1,171 @@
+"""Batch normalization on the CPU by :mod:`bn.kernels.numba_cpu`: tensors in, tensors out.
+
+The kernels are told where tensors lie in memory, so nothing is copied on the way.
+"""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bn import kernels
+from bn.pytorch.backends import reference
+from bn.pytorch.checks import PARAMETER_DTYPE
+from bn.pytorch.moments import compute_dtype, wide_dtype
+
+
+def problem(x: Tensor) -> Exception | None:
+    """Return why the kernels cannot compute on `x`, if so."""
+    if x.device.type != "cpu":
+        return ValueError(
+            f"backend is 'numba', which computes on the CPU, and x is on {x.device}; "
+            "use backend='auto'"
+        )
+    return _missing()
+
+
+@functools.cache
+def _missing() -> ImportError | None:
+    words = kernels.problem("numba_cpu")
+    return None if words is None else ImportError(words)
+
+
+def forward(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    eps: float,
+    axis: int,
+    relu: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return what :func:`bn.pytorch.backends.reference.forward` does."""
+    from bn.kernels.numba_cpu import work
+
+    plan, source = _plan(x, axis)
+    y, z = _new(source), _laid_out(residual, source)
+    held, at = (source, z, y), (source.data_ptr(), _address(z), y.data_ptr())
+    made, suspect = work.forward(plan, held, at, _vector(gamma), _vector(beta), eps, relu)
+    if suspect and not _usable(made[2], x, eps, axis):
+        return reference.forward(x, gamma, beta, residual, eps, axis, relu)
+    return _delivered(y, x, source), torch.from_numpy(made).to(wide_dtype(x))
+
+
+def backward(
+    dy: Tensor,
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    statistics: Tensor,
+    axis: int,
+    relu: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Return what :func:`bn.pytorch.backends.reference.backward` does."""
+    from bn.kernels.numba_cpu import work
+
+    plan, source = _plan(x, axis)
+    upstream = _laid_out(dy.to(x.dtype), source)
+    z = _laid_out(residual, source) if relu else None
+    dx, dz = _new(source), None if z is None else _new(source)
+    held = source, z, upstream, dx, dz
+    at = [_address(tensor) for tensor in (upstream, source, z, dx, dz)]
+    made = work.backward(
+        plan, held, at, _vector(gamma), _vector(beta), statistics.detach().numpy(), relu
+    )
+    parameters = made.astype(_NUMPY_PARAMETERS[x.dtype], copy=False)
+    dgamma, dbeta = (torch.from_numpy(vector) for vector in parameters)
+    dresidual = None if dz is None else _delivered(dz, x, source)
+    return _delivered(dx, x, source), dgamma, dbeta, dresidual
+
+
+def inference(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    inv_std: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    eps: float,
+    axis: int,
+) -> Tensor:
+    """Return y with known statistics."""
+    from bn.kernels.numba_cpu import work
+
+    plan, source = _plan(x, axis)
+    y = _new(source)
+    held, at = (source, y), (source.data_ptr(), 0, y.data_ptr())
+    statistics = mean.double().numpy(), inv_std.double().numpy()
+    work.inference(plan, held, at, *statistics, _vector(gamma), _vector(beta), False)
+    return _delivered(y, x, source)
+
+
+def _usable(var: Any, x: Tensor, eps: float, axis: int) -> bool:
+    """Tell whether the kernels can do with these variances. Where not, the reference says why.
+
+    NaN and infinity among the values are no reason: they spoil their own channel only.
+    """
+    if eps == 0 and (var == 0).any():
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = var * (x.numel() // x.shape[axis])
+    largest = math.inf if compute_dtype(x) == torch.float64 else _LARGEST_SQUARE
+    odd = np.flatnonzero(~(sums < largest)).tolist()
+    return not any(x.select(axis, channel).isfinite().all() for channel in odd)
+
+
+_LARGEST_SQUARE = torch.finfo(torch.float32).max ** 2
+_NUMPY_PARAMETERS = {
+    dtype: np.float64 if parameters == torch.float64 else np.float32
+    for dtype, parameters in PARAMETER_DTYPE.items()
+}
+
+
+def _plan(x: Tensor, axis: int) -> tuple[Any, Tensor]:
+    """Return how the kernels take x, and x in a layout that they know."""
+    from bn.kernels.numba_cpu.plan import FLOAT32, FLOAT64, STORED, plan_of
+
+    moved = not x.is_contiguous() and x.movedim(axis, -1).is_contiguous()
+    source = x if moved or x.is_contiguous() else x.contiguous()
+    stored = STORED[_NAMES[x.dtype]]
+    wide = FLOAT64 if compute_dtype(x) == torch.float64 else FLOAT32
+    return plan_of(tuple(x.shape), axis, moved, stored, wide), source
+
+
+_NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in PARAMETER_DTYPE}
+
+
+def _vector(values: Tensor | None) -> Any:
+    """Return gamma or beta as an array."""
+    if values is None:
+        return None
+    values = values.detach()
+    return (values if values.dtype in (torch.float32, torch.float64) else values.double()).numpy()
+
+
+def _new(source: Tensor) -> Tensor:
+    """Return a tensor like `source`, in large pages if it is large."""
+    from bn.kernels.numba_cpu.memory import ask_for_large_pages
+
+    made = torch.empty_like(source)
+    ask_for_large_pages(made.data_ptr(), made.nbytes)
+    return made
+
+
+def _laid_out(tensor: Tensor | None, source: Tensor) -> Tensor | None:
+    """Return a tensor in the layout of `source`."""
+    if tensor is None or tensor.stride() == source.stride():
+        return tensor
+    return torch.empty_like(source).copy_(tensor)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _delivered(y: Tensor, x: Tensor, source: Tensor) -> Tensor:
+    """Return `y`, which is laid out like `source`, laid out as torch would lay out one like x."""
+    return y if source is x else torch.empty_like(x).copy_(y)

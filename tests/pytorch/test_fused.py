@@ -1,0 +1,195 @@
+"""ReLU and residual in the same operator: the same as one after the other, with less kept."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from bn import pytorch
+
+BACKENDS = ["auto", "reference", "numba", "torch"]
+SHAPES = [(8, 3), (6, 3, 5), (4, 3, 5, 5), (2, 3, 3, 4, 2)]
+
+
+def pair(x):
+    """A fused module and torch's batch norm with the same weights."""
+    ours, theirs = pytorch.BatchNormReLU(3, dtype=x.dtype), nn.SyncBatchNorm(3, dtype=x.dtype)
+    theirs = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[x.dim()](
+        3, dtype=x.dtype
+    )
+    nn.init.normal_(theirs.weight)
+    nn.init.normal_(theirs.bias)
+    ours.load_state_dict(theirs.state_dict())  # a checkpoint of the batch norm alone fits
+    return ours, theirs
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("added", [False, True], ids=["relu", "add, relu"])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_like_one_after_the_other(shape, backend, added, training):
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    residual = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    ours, theirs = pair(x)
+    if added:
+        ours.__class__ = pytorch.BatchNormAddReLU
+    ours.backend = backend
+    theirs(1 + 2 * x)  # statistics that are not those of x
+    ours.load_state_dict(theirs.state_dict())
+    ours.train(training)
+    theirs.train(training)
+    y = ours(x, residual) if added else ours(x)
+    expected = torch.relu(theirs(x) + residual if added else theirs(x))
+    torch.testing.assert_close(y, expected)
+    assert 0.1 < (y == 0).double().mean() < 0.9
+    weights = torch.randn(shape, dtype=torch.float64)
+    inputs = (x, residual) if added else (x,)
+    for module, result in ((ours, y), (theirs, expected)):
+        result.backward(weights, inputs=[*inputs, *module.parameters()])
+        module.gradients = [t.grad.clone() for t in (*inputs, *module.parameters())]
+        for t in (*inputs, *module.parameters()):
+            t.grad = None
+    for got, wanted in zip(ours.gradients, theirs.gradients, strict=True):
+        torch.testing.assert_close(got, wanted)
+    for got, wanted in zip(ours.buffers(), theirs.buffers(), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_layout_and_type_are_kept(dtype, backend):
+    x = torch.randn(4, 3, 6, 5).to(dtype).to(memory_format=torch.channels_last).requires_grad_()
+    residual = torch.randn(4, 3, 6, 5).to(dtype).requires_grad_()  # in another layout
+    y = pytorch.BatchNormAddReLU(3, backend=backend)(x, residual)
+    y.backward(torch.ones_like(y))
+    for tensor in (y, x.grad):
+        assert tensor.dtype == dtype
+        assert tensor.stride() == x.stride()
+    assert residual.grad.dtype == dtype
+    assert torch.equal(residual.grad != 0, y > 0)
+
+
+def kept(function, *inputs):
+    """Bytes that autograd keeps besides the inputs and what the module keeps anyway."""
+    storages = {}
+
+    def pack(tensor):
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        y = function(*inputs)
+    return sum(storages.values()), y
+
+
+def test_half_of_what_torch_keeps():
+    x = torch.randn(16, 3, 16, 16, requires_grad=True)
+    ours, _ = kept(pytorch.BatchNormReLU(3), x)
+    theirs, _ = kept(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(inplace=True)), x)
+    size = x.numel() * x.element_size()
+    assert size <= ours < 1.01 * size
+    assert 2 * size <= theirs < 2.01 * size
+
+
+@pytest.mark.parametrize("kind", [pytorch.BatchNormReLU, pytorch.BatchNormAddReLU])
+def test_compiled_as_a_whole(kind):
+    torch.compiler.reset()
+    module = kind(3)
+    compiled = torch.compile(copy.deepcopy(module), fullgraph=True, backend="aot_eager")
+    for shape in ((4, 3, 5, 5), (6, 3, 4, 4)):
+        inputs = [torch.randn(shape, requires_grad=True) for _ in range(2)]
+        inputs = inputs if kind is pytorch.BatchNormAddReLU else inputs[:1]
+        results = []
+        for function in (module, compiled):
+            y = function(*inputs)
+            results.append([y, *torch.autograd.grad(y.square().sum(), inputs)])
+        for got, expected in zip(*results, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nan_goes_through(training):
+    x = torch.randn(8, 3)
+    x[2, 1] = torch.nan
+    module = pytorch.BatchNormReLU(3).train(training)
+    y = module(x)
+    assert y[2, 1].isnan()
+    assert not y[:, 0].isnan().any()
+    assert module.running_mean.isfinite().all()
+
+
+def test_what_it_refuses():
+    module = pytorch.BatchNormAddReLU(3)
+    x = torch.randn(4, 3)
+    for bad, says in ((x[:2], "shape"), (x.double(), "dtype"), (x.to("meta"), "device")):
+        with pytest.raises(ValueError, match=f"residual has {says}"):
+            module(x, bad)
+    with pytest.raises(ValueError, match="at least 2D"):
+        module(x[0], x[0])
+    assert module.num_batches_tracked == 0
+
+
+def test_an_empty_batch():
+    x = torch.randn(0, 3, 2, 2, requires_grad=True)
+    for module, inputs in ((pytorch.BatchNormReLU(3), (x,)), (pytorch.BatchNormAddReLU(3), (x, x))):
+        assert module(*inputs).shape == x.shape
+        assert module.num_batches_tracked == 0
+        assert module.eval()(*inputs).shape == x.shape
+
+
+def network():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.Sequential(pytorch.BatchNorm2d(4, unbiased=False), nn.ReLU()),
+        nn.BatchNorm2d(4),
+        nn.MaxPool2d(2),
+    )
+
+
+def test_fuse_a_model():
+    model, x = network(), torch.randn(4, 3, 8, 8)
+    original = copy.deepcopy(model)
+    parameters, names = list(model.parameters()), list(model.state_dict())
+    assert pytorch.fuse(model) is model
+    fused = [m for m in model.modules() if isinstance(m, pytorch.BatchNormReLU)]
+    assert [m.unbiased for m in fused] == [True, False]
+    assert type(model[4]) is nn.BatchNorm2d
+    assert list(model.state_dict()) == names
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    for mode in (True, False):
+        torch.testing.assert_close(model.train(mode)(x), original.train(mode)(x))
+    for got, wanted in zip(model.buffers(), original.buffers(), strict=True):
+        torch.testing.assert_close(got, wanted)
+    assert repr(pytorch.fuse(model)) == repr(model)  # a second time changes nothing
+
+
+def test_what_is_not_fused():
+    class Mine(nn.Sequential):
+        def forward(self, x):
+            return self[0](x) + self[1](x)
+
+    shared, watched = nn.BatchNorm1d(3), nn.ReLU()
+    watched.register_forward_hook(lambda *_: None)
+    model = nn.Sequential(
+        shared, nn.ReLU(), shared,
+        Mine(nn.BatchNorm1d(3), nn.ReLU()),
+        nn.Sequential(nn.BatchNorm1d(3), watched),
+        nn.Sequential(nn.BatchNorm1d(3), nn.LeakyReLU()),
+        nn.Sequential(nn.SyncBatchNorm(3), nn.ReLU()),
+    )  # fmt: skip
+    before = repr(model)
+    assert repr(pytorch.fuse(model)) == before
+    with pytest.raises(TypeError, match="list"):
+        pytorch.fuse([nn.BatchNorm1d(3), nn.ReLU()])
+    with pytest.raises(ValueError, match="backend"):
+        pytorch.fuse(model, backend="fast")
+
+
+def test_fused_ones_stay_when_a_model_is_converted():
+    model = nn.Sequential(pytorch.BatchNormReLU(3), nn.BatchNorm1d(3))
+    with pytest.warns(UserWarning, match=r"0 \(BatchNormReLU\)"):
+        pytorch.convert(model, to="torch")
+    assert [type(m) for m in model] == [pytorch.BatchNormReLU, nn.BatchNorm1d]
