@@ -5,7 +5,7 @@ RUN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts/python.exe,.venv/bin/python
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help environment book test test-gpu test-colab conformance lab data lint outputs address screenshots clean distclean
+.PHONY: help environment book test test-gpu test-colab conformance bench lab data lint outputs address screenshots clean distclean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | awk -F '  ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,14 +17,18 @@ book: environment  ## build the site into _build/html; warnings are errors
 test: environment  ## style, types, imports, unit and browser tests, and the notebooks again
 	@$(RUN) -m tools.check
 
-test-gpu: environment  ## only the tests of bn.pytorch that need a GPU; they skip without one
-	@$(RUN) -m pytest tests/pytorch/test_gpu.py
+test-gpu: environment  ## only the tests that need a GPU; they skip without one
+	@$(RUN) -m pytest tests/pytorch/test_gpu.py tests/kernels/test_triton_gpu.py
 
 test-colab: environment  ## each notebook alone, laid out as on Colab; takes minutes and up to 6 GB
 	@BN_COLAB=1 $(RUN) -m pytest -s tests/colab
 
 conformance: environment  ## every suite, every planted bug, the accuracy table; takes minutes
 	@$(RUN) -m tools.conformance
+
+bench: environment  ## how fast it is here, beside what else there is; 6 minutes on a quiet machine
+	@echo "bench: measuring; leave the machine alone meanwhile"
+	@$(RUN) -m bn bench
 
 lab: environment  ## open the notebooks in JupyterLab
 	@echo "lab: JupyterLab on notebooks/ (stop it with Ctrl-C)"

@@ -127,7 +127,49 @@ def _add_check(commands: Commands) -> None:
     parser.set_defaults(run=run)
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_data, _add_train, _add_check)
+def _add_bench(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="measure how fast batch norm is here, beside its peers",
+        description="Measure the layer, its fusions, whole training steps and the memory, all "
+        "contenders by turns, and write records under results/bench (or BN_RESULTS_DIR). Rounds "
+        "that other programs disturb do not count: close them, and let it run. Interrupt it at "
+        "any time; what was measured stays.",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="SECTION",
+        help="bandwidth, layers, fused, training, allocation, growth, memory, accuracy, gpu "
+        "(default: all that can be measured here)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=300.0, help="limit for all together (default: 300)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=12, help="rounds that shall count (default: 12)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the records as JSON")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="some seconds on tiny arrays, to try out the bench itself, in records apart",
+    )
+
+    def run(arguments: argparse.Namespace) -> int:
+        from bn.bench.command import run as run_bench
+
+        return run_bench(arguments)
+
+    parser.set_defaults(run=run)
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (
+    _add_data,
+    _add_train,
+    _add_check,
+    _add_bench,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
