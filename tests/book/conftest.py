@@ -32,3 +32,9 @@ def result() -> ModuleType:
 @pytest.fixture(scope="session")
 def figures() -> ModuleType:
     return load("figures")
+
+
+@pytest.fixture(scope="session")
+def bench(result: ModuleType) -> ModuleType:
+    load("conformance")  # bench imports both
+    return load("bench")
