@@ -22,8 +22,9 @@ STORED: dict[str, np.dtype[Any]] = {
     "bfloat16": UINT16,
     "uint16": UINT16,
 }
-#: Bytes of an output from which on it is written past the caches, which it would not fit in.
-PAST_CACHES = 1 << 22
+#: Bytes of an output from which on it is written past the caches. Below, a cache of 32 MB or more
+#: that all cores share takes some of it, and who reads it next gets it from there.
+PAST_CACHES = 1 << 25
 #: Channels of an item of a pass over channels: less work than this is not worth a thread.
 SOME_CHANNELS = 1024
 
