@@ -25,15 +25,15 @@ except ImportError as error:  # not there, or not made for this NumPy
 
 from bn.kernels.numba_cpu.arrays import Gradients, Statistics
 from bn.kernels.numba_cpu.functions import (
-    BatchNormCache,
+    KernelCache,
     batch_norm_backward,
     batch_norm_forward,
     batch_norm_inference,
 )
 
 __all__ = [
-    "BatchNormCache",
     "Gradients",
+    "KernelCache",
     "Statistics",
     "batch_norm_backward",
     "batch_norm_forward",

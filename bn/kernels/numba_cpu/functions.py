@@ -15,7 +15,7 @@ WIDE = np.dtype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)  # arrays do not compare to one truth value
-class BatchNormCache:
+class KernelCache:
     """What the backward pass needs to know of the forward pass.
 
     x itself is kept, not x_hat, which is quickly had again, and so is what the ReLU saw: in a
@@ -63,7 +63,7 @@ def batch_norm_forward(
     relu: bool = False,
     residual: ArrayLike | None = None,
     out: Array | None = None,
-) -> tuple[Array, BatchNormCache]:
+) -> tuple[Array, KernelCache]:
     """Normalize each channel of a mini-batch, then scale and shift it: Algorithm 1 of the paper.
 
     Parameters
@@ -81,7 +81,7 @@ def batch_norm_forward(
     Returns
     -------
     y : array, the shape, type and layout of x
-    cache : BatchNormCache
+    cache : KernelCache
 
     Raises
     ------
@@ -105,12 +105,12 @@ def batch_norm_forward(
         x, gamma, beta, eps=float(eps), axis=axis, relu=relu, residual=residual, out=out
     )
     check_statistics(x, statistics, eps, axis)
-    return y, BatchNormCache(x, residual, gamma, beta, statistics, axis, relu)
+    return y, KernelCache(x, residual, gamma, beta, statistics, axis, relu)
 
 
 def batch_norm_backward(
     dy: ArrayLike,
-    cache: BatchNormCache,
+    cache: KernelCache,
     *,
     out: Array | None = None,
     residual_out: Array | None = None,
@@ -120,7 +120,7 @@ def batch_norm_backward(
     Parameters
     ----------
     dy : array, the shape of y
-    cache : BatchNormCache
+    cache : KernelCache
         From :func:`batch_norm_forward`.
     out, residual_out : array, the shape, type and layout of x, optional
         Where to write dx, and the gradient for the residual; each may be dy itself.
