@@ -44,22 +44,26 @@ SUITES = {
 }
 
 
+#: The parts of bn that have batch norm.
+IMPLEMENTED = "reference", "pytorch", "kernels"
+
+
 def suite_of(node: str) -> str | None:
     """Return the name of the suite that a test belongs to, if it belongs to one."""
     return next((name for name, suite in SUITES.items() if suite.has(node)), None)
 
 
 def implementation(node: str) -> str:
-    """Return what a case runs on: the reference, unless its name says pytorch."""
+    """Return what a case runs on: the reference, unless its name says pytorch or numba."""
     name = re.sub(r"^.*?::", "", node)
-    return "pytorch" if "pytorch" in name else "reference"
+    return "pytorch" if "pytorch" in name else "kernels" if "numba" in name else "reference"
 
 
 def count(nodes: Iterable[str]) -> dict[str, dict[str, int]]:
     """Return how many cases of each suite there are on each implementation."""
     found = Counter((suite_of(node), implementation(node)) for node in nodes)
     return {
-        name: {on: found[name, on] for on in ("reference", "pytorch") if found[name, on]}
+        name: {on: found[name, on] for on in IMPLEMENTED if found[name, on]}
         for name in SUITES
     }
 
