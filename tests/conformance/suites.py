@@ -62,10 +62,7 @@ def implementation(node: str) -> str:
 def count(nodes: Iterable[str]) -> dict[str, dict[str, int]]:
     """Return how many cases of each suite there are on each implementation."""
     found = Counter((suite_of(node), implementation(node)) for node in nodes)
-    return {
-        name: {on: found[name, on] for on in IMPLEMENTED if found[name, on]}
-        for name in SUITES
-    }
+    return {name: {on: found[name, on] for on in IMPLEMENTED if found[name, on]} for name in SUITES}
 
 
 def text(cases: dict[str, int]) -> str:
