@@ -41,16 +41,17 @@ def test_numbers(page, value, text):
 
 def test_what_is_beyond_its_limit_is_marked(page):
     rows = [
-        {"what": "a", "limit": 0.5, "reference": 0.5, "pytorch": 0.51, "torch": "NaN"},
+        {"what": "a", "limit": 0.5, "reference": 0.5, "pytorch": 0.51, "numba": 0.5,
+         "torch": "NaN"},
         {"what": "b", "limit": "OverflowError", "reference": "OverflowError", "pytorch": 1.0,
-         "torch": 1.0},
+         "numba": "OverflowError", "torch": 1.0},
     ]  # fmt: skip
     sentence, table = page.accuracy(rows, {})
     assert table[1:] == [
-        ["a (at most 0.5)", "0.5", "0.51 over", "NaN over"],
-        ["b", "error", "1 over", "1 over"],
+        ["a (at most 0.5)", "0.5", "0.51 over", "0.5", "NaN over"],
+        ["b", "error", "1 over", "error", "1 over"],
     ]
-    assert "2 of 4 limits" in sentence
+    assert "4 of 6 limits" in sentence
 
 
 def test_suites_that_catch_nothing_are_named(page):
