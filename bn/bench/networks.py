@@ -42,11 +42,12 @@ def cifar_step(name: str, batch_size: int = CIFAR_BATCH) -> Callable[[], object]
     from bn.experiments.cifar import Config
     from bn.experiments.device import autocast
     from bn.experiments.torch_networks import cifar_network
+    from bn.pytorch import fuse
 
     form, recipe = CIFAR_FORMS[name], Config(batch_norm=True, lr=0.1)
     network = cifar_network(batch_norm=True, generator=torch.Generator().manual_seed(0))
     if form.ours:
-        network = fuse(network)
+        fuse(network)
     layout = torch.channels_last if form.last else torch.contiguous_format
     network.to(memory_format=layout)  # type: ignore[call-overload]
     drawn = torch.randn(batch_size, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -69,23 +70,6 @@ def cifar_step(name: str, batch_size: int = CIFAR_BATCH) -> Callable[[], object]
         optimizer.step()
 
     return step
-
-
-def fuse(network: Any) -> Any:
-    """Return the network with each batch norm and the ReLU after it in one module of ours."""
-    from torch import nn
-
-    from bn.pytorch import BatchNormReLU
-
-    modules = list(network)
-    made: list[Any] = []
-    while modules:
-        module = modules.pop(0)
-        if isinstance(module, nn.BatchNorm2d) and modules and isinstance(modules[0], nn.ReLU):
-            modules.pop(0)
-            module = BatchNormReLU(module.num_features, eps=module.eps, momentum=module.momentum)
-        made.append(module)
-    return nn.Sequential(*made)
 
 
 MNIST_FORMS = {

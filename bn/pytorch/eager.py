@@ -35,9 +35,11 @@ def _plain_keys() -> frozenset[int]:
     differ in it.
     """
     try:
-        examples = torch.empty(1), torch.empty(1, requires_grad=True)
+        _modes()
+        with torch.inference_mode(False):  # tensors made in that mode are of another kind
+            examples = torch.empty(1), torch.empty(1, requires_grad=True)
         return frozenset(torch._C._dispatch_keys(t).raw_repr() for t in examples)
-    except AttributeError:  # not a public name: a release without it takes the long way
+    except AttributeError:  # no public names: a release without them takes the long way
         return frozenset()
 
 

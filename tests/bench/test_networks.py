@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from bn.bench.networks import CIFAR_FORMS, cifar_step, fuse, mnist_step
+from bn.bench.networks import CIFAR_FORMS, cifar_step, mnist_step
 from bn.bench.sections import gpu
 from bn.bench.timing import Limits
 from bn.bench.worker import Worker, WorkerError
 from bn.experiments.torch_networks import cifar_network
-from bn.pytorch import BatchNormReLU
+from bn.pytorch import BatchNormReLU, fuse
 
 
 def network():
