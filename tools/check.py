@@ -18,6 +18,9 @@ BIN = Path(sys.executable).parent
 # nbval reports what a notebook's kernel does; warnings of nbval's own code are not ours.
 NBVAL = ["--nbval", "--nbval-current-env", "-o", "filterwarnings=default", "-p", "no:cacheprovider"]
 
+# A file of tests stays on one worker, since its tests share what took long to make.
+TWO_AT_A_TIME = ["-n", "2", "--dist", "loadfile"]
+
 STEPS: dict[str, tuple[str, list[list[str]]]] = {
     "style": (
         "ruff: lint and format",
@@ -25,7 +28,7 @@ STEPS: dict[str, tuple[str, list[list[str]]]] = {
     ),
     "types": ("mypy --strict", [["-m", "mypy"]]),
     "imports": ("import-linter: imports run downwards only", [["lint-imports"]]),
-    "tests": ("pytest: package, site and browser", [["-m", "pytest"]]),
+    "tests": ("pytest: package, site and browser", [["-m", "pytest", *TWO_AT_A_TIME]]),
     "notebooks": (
         "nbval: every notebook again, compared with its stored outputs",
         [["-m", "tools.notebooks", "check"], ["-m", "pytest", *NBVAL, "notebooks"]],

@@ -47,6 +47,7 @@ half precision                y off by more than a unit of its  computed in floa
                               last place where beta nearly      once; on a GPU in float32, which
                               cancels gamma x_hat (float16)     is not always enough
 variance beyond float64       y is 0                            OverflowError; on a GPU y is right
+differences beyond float32    y is NaN                          OverflowError; on a GPU y is NaN
 NaN or infinity in a batch    running statistics spoilt for     statistics and counter stay; y
                               ever                              shows it; or an error (option
                                                                 ``nonfinite``)

@@ -96,7 +96,8 @@ def batch_norm_forward(
         If an argument does not fit; if there is only one value per channel; on the CPU, if
         `eps` is 0 and a channel is constant.
     OverflowError
-        On the CPU, if the variance of finite values does not fit in float64.
+        On the CPU, if the variance of finite values does not fit in float64, or their differences
+        not in the type they are computed in.
     ImportError
         If the backend needs a package that is missing.
 

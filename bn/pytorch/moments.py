@@ -139,11 +139,13 @@ def moments(x: Tensor, eps: float, axis: int) -> tuple[Tensor, Tensor, Tensor, T
     var = mean_square / scale / scale
     inv_std = 1 / torch.hypot(std, torch.full_like(std, math.sqrt(eps)))
 
-    check_on_cpu(var, std, largest, eps)
+    check_on_cpu(x, var, std, largest, eps, axis)
     return centred, pivot, offset, var, inv_std
 
 
-def check_on_cpu(var: Tensor, std: Tensor, largest: Tensor, eps: float) -> None:
+def check_on_cpu(
+    x: Tensor, var: Tensor, std: Tensor, largest: Tensor, eps: float, axis: int
+) -> None:
     """Raise where a channel has no usable variance; on the CPU, where looking costs nothing.
 
     Elsewhere looking would make the device wait. There, NaN comes out where 0 is divided by 0,
@@ -152,7 +154,8 @@ def check_on_cpu(var: Tensor, std: Tensor, largest: Tensor, eps: float) -> None:
     Raises
     ------
     OverflowError
-        If finite values have a variance that does not fit in float64.
+        If finite values have a variance that does not fit in float64, or differences that do not
+        fit in the type they are computed in.
     ValueError
         If `eps` is 0 and a channel is constant.
     """
@@ -165,6 +168,13 @@ def check_on_cpu(var: Tensor, std: Tensor, largest: Tensor, eps: float) -> None:
             f"the variance of channel {channel} of x does not fit in float64 "
             f"(largest |x - mean| is {largest[channel]:.3g}); scale x down"
         )
+    for channel in (~largest.isfinite()).nonzero().flatten().tolist():
+        if x.select(axis, channel).isfinite().all():
+            raise OverflowError(
+                f"the values of channel {channel} of x are too far apart: their differences do "
+                f"not fit in {str(largest.dtype).removeprefix('torch.')} (largest |x| is "
+                f"{x.select(axis, channel).abs().max():.3g}); scale x down"
+            )
     if eps == 0 and (std == 0).any():
         channel = int((std == 0).int().argmax())
         raise ValueError(

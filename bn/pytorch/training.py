@@ -33,7 +33,8 @@ the primes there change nothing. The scalar to be differentiated is
 None of this assumes eps = 0.
 
 **With a ReLU and a residual.** y = relu(z), z = g h + beta + residual. The gate, 1 where z > 0,
-is not kept but found again from x; dz = gate dy takes the place of dy above, and is itself the
+is found again from x, and from the residual; or, where there is one, a backend may keep it as
+bits, see :mod:`bn.pytorch.gates`. dz = gate dy takes the place of dy above, and is itself the
 gradient for the residual. It is linear in dy, so with s from above for it, dy gets
 gate (what is above for dy + s).
 
@@ -49,6 +50,7 @@ from torch import Tensor
 from bn.pytorch.backends import choose, reference
 from bn.pytorch.checks import PARAMETER_DTYPE
 from bn.pytorch.eager import nobody_watches
+from bn.pytorch.gates import new_gates, no_gates
 from bn.pytorch.moments import (
     along,
     centre,
@@ -71,12 +73,14 @@ def batch_norm(
     axis: int,
     relu: bool,
     backend: str,
-) -> tuple[Tensor, Tensor]:
-    """Return y like x, and (4, C): pivot, offset, var and inv_std, see `moments`."""
-    made: tuple[Tensor, Tensor] = choose(backend, x).forward(
-        x, gamma, beta, residual, eps, axis, relu
-    )
-    return made
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return y like x; (4, C): pivot, offset, var and inv_std, see `moments`; and the gates.
+
+    Those are empty unless there are a ReLU and a residual, and the backend keeps them.
+    """
+    module = choose(backend, x)
+    y, statistics, gates = module.forward(x, gamma, beta, residual, eps, axis, relu)
+    return y, statistics, no_gates(x) if gates is None else gates
 
 
 batch_norm_op = torch.library.custom_op("bn_book::batch_norm", batch_norm, mutates_args=())
@@ -92,8 +96,10 @@ def _(
     axis: int,
     relu: bool,
     backend: str,
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x), x.new_empty((4, x.shape[axis]), dtype=wide_dtype(x))
+) -> tuple[Tensor, Tensor, Tensor]:
+    wanted = relu and residual is not None and choose(backend, x).KEEPS_GATES
+    gates = new_gates(x) if wanted else no_gates(x)
+    return torch.empty_like(x), x.new_empty((4, x.shape[axis]), dtype=wide_dtype(x)), gates
 
 
 # --- gradient --------------------------------------------------------------------------------
@@ -104,7 +110,7 @@ def batch_norm_backward(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    residual: Tensor | None,
+    kept: Tensor | None,
     statistics: Tensor,
     axis: int,
     relu: bool,
@@ -112,13 +118,13 @@ def batch_norm_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return dx like x; dgamma, dbeta of shape (C,), float32 for half precision; and dresidual.
 
-    That last is empty unless there are a ReLU and a residual; `beta` and the residual are read
-    only if there is a ReLU.
+    That last is empty unless there are a ReLU and a residual; `beta` and `kept`, which is the
+    residual or the gates, are read only if there is a ReLU.
     """
     dx, dgamma, dbeta, dresidual = choose(backend, x).backward(
-        dy, x, gamma, beta, residual, statistics, axis, relu
+        dy, x, gamma, beta, kept, statistics, axis, relu
     )
-    wanted = relu and residual is not None
+    wanted = relu and kept is not None
     return dx, dgamma, dbeta, dresidual if wanted else x.new_empty(0)
 
 
@@ -133,31 +139,30 @@ def _(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    residual: Tensor | None,
+    kept: Tensor | None,
     statistics: Tensor,
     axis: int,
     relu: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dgamma, dbeta = (x.new_empty(x.shape[axis], dtype=PARAMETER_DTYPE[x.dtype]) for _ in range(2))
-    wanted = relu and residual is not None
+    wanted = relu and kept is not None
     return torch.empty_like(x), dgamma, dbeta, torch.empty_like(x) if wanted else x.new_empty(0)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, gamma, beta, residual, _, *ctx.how = inputs
-    _, statistics = output
-    ctx.mark_non_differentiable(statistics)
+    _, statistics, gates = output
+    ctx.mark_non_differentiable(statistics, gates)
     _, relu, _ = ctx.how
-    gate = (beta, residual) if relu else (None, None)
-    ctx.save_for_backward(x, gamma, *gate, statistics)
-    ctx.beta_dtype = None if beta is None else beta.dtype
+    kept = residual if gates.numel() == 0 else gates
+    ctx.save_for_backward(x, gamma, *((beta, kept) if relu else (None, None)), statistics)
+    ctx.gamma_dtype, ctx.beta_dtype = (None if t is None else t.dtype for t in (gamma, beta))
     ctx.has_residual = residual is not None
 
 
-def _gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    x, gamma, beta, residual, statistics = ctx.saved_tensors
-    tensors = dy, x, gamma, beta, residual, statistics
+def _gradient(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    tensors = dy, *ctx.saved_tensors
     # with gradients enabled, somebody wants the gradient of this gradient
     skip = not torch.is_grad_enabled() and nobody_watches(*tensors)
     operator = batch_norm_backward if skip else batch_norm_backward_op
@@ -165,7 +170,7 @@ def _gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     _, relu, _ = ctx.how
     return (
         dx,
-        None if gamma is None else dgamma.to(gamma.dtype),
+        None if ctx.gamma_dtype is None else dgamma.to(ctx.gamma_dtype),
         None if ctx.beta_dtype is None else dbeta.to(ctx.beta_dtype),
         None if not ctx.has_residual else dresidual if relu else dy,
         *[None] * 4,
@@ -179,7 +184,7 @@ class _Unwatched(torch.autograd.Function):
     """The operator and its gradient for autograd, without torch's dispatcher in between."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
         # with a setup_context of its own, torch would inspect the signature in each call
         output = batch_norm(*inputs)
         _save(ctx, inputs, output)
@@ -195,11 +200,11 @@ def train(
     residual: Tensor | None,
     *options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Call the operator; where nobody watches, what it does."""
+    """Call the operator; where nobody watches, what it does. Return y and the statistics."""
     watched = not nobody_watches(x, gamma, beta, residual)
     call: Any = batch_norm_op if watched else _Unwatched.apply
-    made: tuple[Tensor, Tensor] = call(x, gamma, beta, residual, *options)
-    return made
+    y, statistics, _ = call(x, gamma, beta, residual, *options)
+    return y, statistics
 
 
 # --- gradient of the gradient ----------------------------------------------------------------
@@ -215,13 +220,13 @@ def batch_norm_double_backward_op(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    residual: Tensor | None,
+    kept: Tensor | None,
     statistics: Tensor,
     axis: int,
     relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return what u, v, w, s for dx, dgamma, dbeta, dresidual give for dy, x and gamma."""
-    how = (x, gamma, beta, residual, statistics, axis)
+    how = (x, gamma, beta, kept, statistics, axis)
     dz = reference.gated(dy, *how) if relu else dy
     # [double-backward]
     pivot, offset, _, inv_std = statistics
@@ -243,7 +248,7 @@ def batch_norm_double_backward_op(
     for_x -= each(inv_std * (v * b + scale * (k - 2 * a * b))) * h
     for_gamma = inv_std * m * k
     # [/double-backward]
-    if residual is not None and relu:
+    if kept is not None and relu:
         for_dz += s
     for_dy = reference.gated(for_dz, *how) if relu else for_dz
     return rounded(for_dy, dy), rounded(for_x, x), for_gamma.to(PARAMETER_DTYPE[x.dtype])
@@ -259,7 +264,7 @@ def _(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    residual: Tensor | None,
+    kept: Tensor | None,
     statistics: Tensor,
     axis: int,
     relu: bool,

@@ -8,6 +8,7 @@ pytest.importorskip("numba")
 from bn import reference
 from bn.kernels import numba_cpu
 from bn.kernels.numba_cpu import batch_norm_backward, batch_norm_forward, batch_norm_inference
+from bn.kernels.numba_cpu.gates import gate_words
 
 #: Planes, rows, rows of which several are taken for one, and several lanes for a channel.
 SHAPES = [(64, 5), (37, 600), (6, 5, 3), (6, 5, 130), (5, 3, 9, 9), (3, 70, 2, 2), (2, 3, 4, 5, 4)]
@@ -65,16 +66,43 @@ def test_like_one_after_the_other(shape, dtype, relu, added, layout):
         assert got.strides == x.strides
 
 
-@pytest.mark.parametrize("shape", [(64, 5), (4, 3, 9, 9)], ids=str)
+#: Words of 64 gates end within rows and planes here, and several threads write them. The last
+#: is large enough to be written past the caches.
+GATED = [(64, 5), (4, 3, 9, 9), (997, 101), (41, 7, 43, 43), (50, 3, 61, 1000)]
+
+
+@pytest.mark.parametrize("shape", GATED, ids=str)
 @pytest.mark.parametrize("added", [False, True])
-def test_forward_and_backward_agree_about_the_gate(shape, added):
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last])
+def test_forward_and_backward_agree_about_the_gate(shape, added, layout):
     """Where y is exactly 0 nothing comes back, and elsewhere all of dy does, to the bit."""
     x, dy, residual, gamma, beta = drawn(shape, "float32")
-    z = np.round(residual, 1) if added else np.zeros_like(x)
+    z = layout(np.round(residual, 1) if added else np.zeros_like(x))
     beta[:] = 0.0
-    y, cache = batch_norm_forward(x, gamma, beta, relu=True, residual=z)
-    *_, dz = batch_norm_backward(dy, cache)
-    assert np.array_equal(dz, np.where(y > 0, dy, 0))
+    x.flat[x.size // 2] = np.nan  # its channel is open everywhere: NaN is not below 0
+    y, cache = batch_norm_forward(layout(x), gamma, beta, relu=True, residual=z)
+    *_, dz = batch_norm_backward(layout(dy), cache)
+    assert np.array_equal(dz, np.where(y <= 0, 0, dy))
+
+
+def test_gates_are_bits_in_the_order_of_memory():
+    """So they are what others can make and read; and no bit behind the last element is set."""
+    x, _, residual, *_ = drawn((5, 3, 9, 9), "float32")
+    for layout in (np.ascontiguousarray, channels_last):
+        y, cache = batch_norm_forward(layout(x), relu=True, residual=residual)
+        in_memory = y if layout is np.ascontiguousarray else np.moveaxis(y, 1, -1)
+        is_open = np.zeros(gate_words(x.size) * 64, bool)
+        is_open[: x.size] = in_memory.ravel() > 0
+        expected = np.packbits(is_open, bitorder="little").view("<u8")
+        assert cache.gates.tolist() == expected.tolist()
+
+
+def test_gates_are_kept_only_where_they_are_needed():
+    x, dy, residual, *_ = drawn((64, 5))
+    for relu, added in [(False, False), (True, False), (False, True)]:
+        _, cache = batch_norm_forward(x, relu=relu, residual=residual if added else None)
+        assert cache.gates is None
+        assert len(batch_norm_backward(dy, cache)) == 3 + added
 
 
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last])

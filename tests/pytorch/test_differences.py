@@ -77,6 +77,20 @@ def test_variance_beyond_float64():
     assert ours.num_batches_tracked == 0
 
 
+def test_differences_beyond_float32():
+    """differences beyond float32"""
+    x = torch.randn(8, 3)
+    x[:4, 1], x[4:, 1] = 3e38, -3e38
+    theirs, ours = one_of_each(3)
+    assert theirs(x)[:, 1].isnan().all()
+    for backend in ("auto", "reference"):
+        ours.backend = backend
+        with pytest.raises(OverflowError, match="channel 1 of x are too far apart"):
+            ours(x)
+        assert ours.num_batches_tracked == 0
+        assert (ours.running_mean == 0).all()
+
+
 def test_nonfinite():
     """NaN or infinity in a batch"""
     for module, spoilt in zip(one_of_each(3), (True, False), strict=True):

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from bn import pytorch
+from bn import kernels, pytorch
+from bn.pytorch import gates
+from bn.pytorch.backends import module_of
 
 BACKENDS = ["auto", "reference", "numba", "torch"]
 SHAPES = [(8, 3), (6, 3, 5), (4, 3, 5, 5), (2, 3, 3, 4, 2)]
@@ -90,6 +92,61 @@ def test_half_of_what_torch_keeps():
     size = x.numel() * x.element_size()
     assert size <= ours < 1.01 * size
     assert 2 * size <= theirs < 2.01 * size
+
+
+@pytest.mark.skipif(kernels.problem("numba_cpu") is not None, reason="its kernels keep bits")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_bit_for_each_element_of_the_residual(dtype):
+    x, residual = (torch.randn(16, 3, 16, 16, dtype=dtype, requires_grad=True) for _ in range(2))
+    ours, _ = kept(pytorch.BatchNormAddReLU(3), x, residual)
+    theirs, _ = kept(lambda x, r: nn.BatchNorm2d(3)(x).add_(r).relu_(), x, residual)
+    size = x.numel() * x.element_size()
+    assert size + x.numel() / 8 <= ours < 1.02 * size + x.numel() / 8
+    assert 2 * size <= theirs < 2.01 * size
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((5, 3, 9, 9), 1), ((7, 3), 1), ((4, 5, 3), 2)])
+@pytest.mark.parametrize("layout", ["packed", "channels last", "with gaps"])
+def test_gates_as_bits(shape, axis, layout):
+    """The kernels write them in the order in which they are read here, and the other way round."""
+    pytest.importorskip("numba")
+    x, residual = torch.randn(2, *shape)
+    if layout == "channels last":
+        x = x.movedim(axis, -1).contiguous().movedim(-1, axis)
+    elif layout == "with gaps":
+        x = x.repeat_interleave(2, 0)[::2]
+    residual.view(-1)[3] = torch.nan
+    arguments = x, None, None, residual, 1e-5, axis, True
+    y, statistics, bits = module_of("numba").forward(*arguments)
+    is_open = ~(y <= 0)
+    assert bits.tolist() == gates.packed(is_open, x, axis).tolist()
+    assert torch.equal(gates.unpacked(bits, x, axis), is_open)
+    dy = torch.randn(shape)
+    for backend in ("numba", "reference", "torch"):
+        *_, dz = module_of(backend).backward(dy, x, None, None, bits, statistics, axis, True)
+        assert torch.equal(dz, torch.where(is_open, dy, 0))
+
+
+def test_gates_where_the_kernels_leave_it_to_the_reference(monkeypatch):
+    """As they do where a difference of values does not fit in float32."""
+    pytest.importorskip("numba")
+    numba_cpu = module_of("numba")
+    called, reference_forward = [], numba_cpu.reference.forward
+
+    def forward(*arguments):
+        called.append(True)
+        return reference_forward(*arguments)
+
+    monkeypatch.setattr(numba_cpu.reference, "forward", forward)
+    x = torch.randn(8, 3)
+    x[:4, 1], x[4:, 1] = 1.6e38, -1.6e38
+    residual = torch.randn(8, 3, requires_grad=True)
+    y = pytorch.batch_norm(x, relu=True, residual=residual, backend="numba")
+    assert called
+    y.sum().backward()
+    assert torch.equal(residual.grad, (y > 0).float())
+    assert (y[:4, 1] > 0).any()
+    assert (y[4:, 1] == 0).any()
 
 
 @pytest.mark.parametrize("kind", [pytorch.BatchNormReLU, pytorch.BatchNormAddReLU])

@@ -108,14 +108,14 @@ def test_torchs_own_check_of_training(dtype, affine, backend, relu, with_residua
         s = torch.empty(0, dtype=dtype)
     plain, plain_gamma, plain_beta = (t if t is None else t.detach() for t in (x, gamma, beta))
     how = (axis, relu)
-    _, statistics = training.batch_norm_op(
+    _, statistics, gates = training.batch_norm_op(
         plain, plain_gamma, plain_beta, residual, eps, *how, backend
     )
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     if dtype != torch.bfloat16:  # see below
         tests += ("test_aot_dispatch_dynamic",)
     grown = residual if residual is None else residual.clone().requires_grad_()
-    gate = (plain_beta, residual) if relu else (None, None)
+    gate = (plain_beta, gates if gates.numel() else residual) if relu else (None, None)
     opcheck(training.batch_norm_op, (x, gamma, beta, grown, eps, *how, backend), test_utils=tests)
     opcheck(
         training.batch_norm_backward_op,

@@ -42,7 +42,7 @@ def check_output(name: str, out: Array | None, *, in_place: bool, **inputs: Arra
             continue
         if not in_place:
             raise ValueError(
-                f"{name} overlaps with {other}, which the backward pass needs; give it memory of "
+                f"{name} overlaps with {other}, which is read again later; give it memory of "
                 "its own"
             )
         if address_of(array) != address_of(out):

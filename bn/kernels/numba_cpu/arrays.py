@@ -56,14 +56,20 @@ def forward(
     axis: int = 1,
     relu: bool = False,
     residual: Array | None = None,
+    gates: Array | None = None,
     out: Array | None = None,
     wide_half: bool = True,
     threads: int | None = None,
 ) -> tuple[Array, Statistics]:
-    """Return ``relu(gamma x_hat + beta + residual)`` and the statistics of the mini-batch."""
+    """Return ``relu(gamma x_hat + beta + residual)`` and the statistics of the mini-batch.
+
+    `gates`, ``np.empty(gate_words(x.size), np.uint64)``, is for :func:`backward` to know where
+    the ReLU was open. With a ReLU and a residual it needs that.
+    """
     plan, source, z = _prepared(x, axis, residual, wide_half)
     y, target = output(x, plan.layout, out, "out")
-    held, at = (source, z, target), (address_of(source), _address(z), address_of(target))
+    held = source, z, target, gates
+    at = [_address(array) for array in held]
     made, _ = work.forward(plan, held, at, gamma, beta, eps, relu, threads)
     return y, Statistics(*made)
 
@@ -101,7 +107,8 @@ def backward(
     *,
     axis: int = 1,
     relu: bool = False,
-    residual: Array | None = None,
+    with_residual: bool = False,
+    gates: Array | None = None,
     out: Array | None = None,
     residual_out: Array | None = None,
     wide_half: bool = True,
@@ -109,12 +116,13 @@ def backward(
 ) -> Gradients:
     """Return the gradients, given what :func:`forward` was given and its statistics.
 
-    `beta` and `residual` are needed only with a ReLU, to find out where it was closed. Without
-    one the gradient for the residual is dy itself, where dx is not written over that.
+    With a ReLU and a residual, `gates` says where the ReLU was open; with a ReLU alone that is
+    found again from x, for which `beta` is needed. Without a ReLU the gradient for the residual
+    is dy itself, where dx is not written over that.
     """
-    plan, source, z = _prepared(x, axis, residual if relu else None, wide_half)
+    plan, source, _ = _prepared(x, axis, None, wide_half)
     passed = None
-    if residual is not None and not relu:
+    if with_residual and not relu:
         passed = dy
         if residual_out is not None:
             residual_out[...] = dy
@@ -124,10 +132,10 @@ def backward(
     upstream = packed(dy, plan.layout)
     dx, target = output(x, plan.layout, out, "out")
     dz = target_z = None
-    if z is not None:
+    if with_residual and relu:
         dz, target_z = output(x, plan.layout, residual_out, "residual_out")
-    held = source, z, upstream, target, target_z
-    at = [_address(array) for array in (upstream, source, z, target, target_z)]
+    held = upstream, source, None if dz is None else gates, target, target_z
+    at = [_address(array) for array in held]
     dgamma, dbeta = work.backward(plan, held, at, gamma, beta, statistics, relu, threads)
     return Gradients(dx, dgamma, dbeta, dz if passed is None else passed)
 

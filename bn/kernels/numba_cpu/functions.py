@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from bn.kernels.numba_cpu import arrays
 from bn.kernels.numba_cpu.arguments import as_array, as_residual, check_output, check_statistics
 from bn.kernels.numba_cpu.arrays import Statistics
+from bn.kernels.numba_cpu.gates import gate_words
 from bn.reference import checks
 from bn.reference.checks import Array
 
@@ -18,29 +19,32 @@ WIDE = np.dtype(np.float64)
 class KernelCache:
     """What the backward pass needs to know of the forward pass.
 
-    x itself is kept, not x_hat, which is quickly had again, and so is what the ReLU saw: in a
-    network x is kept anyway. It must not be changed before the backward pass.
+    x itself is kept, not x_hat, which is quickly had again: in a network x is kept anyway. It
+    must not be changed before the backward pass.
 
     Attributes
     ----------
-    x, residual : array
-        As they were given.
+    x : array
+        As it was given.
     gamma, beta : float64 array, shape (C,)
     statistics : Statistics
         Pivot and offset, whose sum is the mean, variance, and ``1 / sqrt(var + eps)``.
     axis : int
         The axis of the channels.
-    relu : bool
-        Whether there is a ReLU at the end.
+    relu, with_residual : bool
+        Whether there is a ReLU at the end, and whether something is added before it.
+    gates : uint64 array, or None
+        With both of them, a bit for each element: whether the ReLU was open.
     """
 
     x: Array
-    residual: Array | None
     gamma: Array
     beta: Array
     statistics: Statistics
     axis: int
     relu: bool
+    with_residual: bool
+    gates: NDArray[np.uint64] | None
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -101,11 +105,14 @@ def batch_norm_forward(
     checks.check_batch(x.shape, x.shape[axis])
     residual = as_residual(residual, x)
     check_output("out", out, in_place=False, x=x, residual=residual)
+    added = residual is not None
+    gates = np.empty(gate_words(x.size), np.uint64) if relu and added else None
     y, statistics = arrays.forward(
-        x, gamma, beta, eps=float(eps), axis=axis, relu=relu, residual=residual, out=out
-    )
+        x, gamma, beta, eps=float(eps), axis=axis, relu=relu, residual=residual, gates=gates,
+        out=out,
+    )  # fmt: skip
     check_statistics(x, statistics, eps, axis)
-    return y, KernelCache(x, residual, gamma, beta, statistics, axis, relu)
+    return y, KernelCache(x, gamma, beta, statistics, axis, relu, added, gates)
 
 
 def batch_norm_backward(
@@ -140,7 +147,7 @@ def batch_norm_backward(
     """
     dy = as_array("dy", dy)
     checks.check_upstream(dy, cache.x.shape)
-    inputs = {"x": cache.x, "dy": dy, "residual": cache.residual}
+    inputs = {"x": cache.x, "dy": dy}
     check_output("out", out, in_place=True, **inputs)
     check_output("residual_out", residual_out, in_place=True, **inputs)
     if out is not None and residual_out is not None and np.may_share_memory(out, residual_out):
@@ -153,7 +160,8 @@ def batch_norm_backward(
         cache.statistics,
         axis=cache.axis,
         relu=cache.relu,
-        residual=cache.residual,
+        with_residual=cache.with_residual,
+        gates=cache.gates,
         out=out,
         residual_out=residual_out,
     )

@@ -16,8 +16,8 @@ from bn.kernels.numba_cpu.compiling import called, instruction, kernel
 #: The fields of a job, and behind them eps. `counter` comes first: its address is the job's.
 FIELDS = (
     *("counter", "items", "parts", "block"),
-    *("x", "z", "dy", "y", "dz", "table", "sums", "lane_table"),
-    *("examples", "channels", "length", "lanes", "each", "attempt", "past_caches"),
+    *("x", "z", "dy", "y", "dz", "gates", "table", "sums", "lane_table"),
+    *("examples", "channels", "length", "lanes", "each", "together", "attempt", "past_caches"),
     *("unsettled", "suspect", "runtime", "steps", "number_of_steps"),
 )
 JOB = np.dtype([*((name, np.int64) for name in FIELDS), ("eps", np.float64)])

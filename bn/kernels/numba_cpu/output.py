@@ -12,11 +12,13 @@ The mean is pivot + offset (see bn.reference.moments). The pivot is a number of 
 near x, so x - pivot has no rounding error, however large the mean. The offset is tiny, and goes
 into the constants, which are computed in float64.
 
-x_hat was not kept but is computed again, from x and two vectors. So is what a ReLU saw: by the
-same operations in the same order as in the forward pass, hence the same to the bit.
+x_hat was not kept but is computed again, from x and two vectors. So is what a ReLU saw, where
+nothing was added before it: by the same operations in the same order as in the forward pass,
+hence the same to the bit. With an addition, the forward pass keeps a bit for each element, see
+``gates``.
 
-`z` (what is added before the ReLU) and `relu` are None where there is none, which Numba knows
-when it compiles; and so is `dz`, which comes with a z.
+`z` (what is added before the ReLU), `relu`, `words` (the gates) and `dz` (the gradient for z) are
+None where there is none, which Numba knows when it compiles; there is a dz where there are gates.
 """
 
 from typing import Any
@@ -25,6 +27,7 @@ import numpy as np
 
 from bn.kernels.numba_cpu.compiling import inlined
 from bn.kernels.numba_cpu.elements import get, number, pick, put
+from bn.kernels.numba_cpu.gates import SOME, packed, unpacked
 from bn.kernels.numba_cpu.memory import BLOCK, stream, to_line
 
 #: The constants, in their order: y = (x - PIVOT) SCALE + SHIFT, x_hat without the offset is
@@ -74,9 +77,8 @@ def before_relu(x: Any, z: Any, at: int, i: int, k: Any) -> Any:
 
 
 @inlined
-def y_of(x: Any, z: Any, at: int, i: int, k: Any, relu: Any) -> Any:
-    """Return y. NaN is not below 0, and stays."""
-    value = before_relu(x, z, at, i, k)
+def after_relu(value: Any, k: Any, relu: Any) -> Any:
+    """Return what comes out of a ReLU, if there is one. NaN is not below 0, and stays."""
     if relu is None:
         return value
     zero = number(k, 0.0)
@@ -84,12 +86,17 @@ def y_of(x: Any, z: Any, at: int, i: int, k: Any, relu: Any) -> Any:
 
 
 @inlined
-def dz_of(x: Any, z: Any, dy: Any, at: int, i: int, k: Any, relu: Any) -> Any:
-    """Return dy, or 0 where the ReLU was closed: the gradient before it, also that for z."""
+def dz_of(x: Any, words: Any, bit: Any, dy: Any, at: int, i: int, k: Any, relu: Any) -> Any:
+    """Return dy, or 0 where the ReLU was closed: the gradient before it, also that for z.
+
+    `bit` has the gate of this element, where gates were kept.
+    """
     if relu is None:
         return get(dy, at + i)
     zero = number(k, 0.0)
-    return zero if before_relu(x, z, at, i, k) <= zero else get(dy, at + i)
+    if words is None:
+        return zero if before_relu(x, None, at, i, k) <= zero else get(dy, at + i)
+    return zero if bit == 0 else get(dy, at + i)
 
 
 @inlined
@@ -101,32 +108,73 @@ def dx_of(x: Any, g: Any, at: int, i: int, k: Any) -> Any:
 
 @inlined
 def write_y(
-    x: Any, z: Any, y: Any, at: int, size: int, k: Any, relu: Any, block: Any, past_caches: bool
-) -> None:
-    """Write y of a row, past the caches by way of `block`."""
+    x: Any,
+    z: Any,
+    y: Any,
+    words: Any,
+    bits: Any,
+    begin: int,
+    at: int,
+    size: int,
+    k: Any,
+    relu: Any,
+    block: Any,
+    past_caches: bool,
+) -> int:
+    """Write y of a row, past the caches by way of `block`, and the gates.
+
+    Gates from element `begin` on, of the row before, wait in `bits`; return the next `begin`.
+    """
     done = 0
     if past_caches:
         done = min(to_line(y, at), size)
-        plain_y(x, z, y, at, 0, done, k, relu)
+        begin = plain_y(x, z, y, words, bits, begin, at, 0, done, k, relu)
         for _ in range((size - done) // BLOCK):
             for i in range(BLOCK):
-                put(block, i, y_of(x, z, at, done + i, k, relu))
+                value = before_relu(x, z, at, done + i, k)
+                put(block, i, after_relu(value, k, relu))
+                if words is not None:
+                    bits[np.uintp(at + done + i - begin)] = 0 if value <= number(k, 0.0) else 1
             stream(y, at + done, block)
             done += BLOCK
-    plain_y(x, z, y, at, done, size, k, relu)
+            begin = packed(words, bits, begin, at + done)
+    return plain_y(x, z, y, words, bits, begin, at, done, size, k, relu)
 
 
 @inlined
-def plain_y(x: Any, z: Any, y: Any, at: int, start: int, stop: int, k: Any, relu: Any) -> None:
+def plain_y(
+    x: Any,
+    z: Any,
+    y: Any,
+    words: Any,
+    bits: Any,
+    begin: int,
+    at: int,
+    start: int,
+    stop: int,
+    k: Any,
+    relu: Any,
+) -> int:
     """Write y of a part of a row in the ordinary way."""
-    for i in range(start, stop):
-        put(y, at + i, y_of(x, z, at, i, k, relu))
+    if words is None:
+        for i in range(start, stop):
+            put(y, at + i, after_relu(before_relu(x, z, at, i, k), k, relu))
+        return begin
+    for first in range(start, stop, SOME):
+        last = min(first + SOME, stop)
+        for i in range(first, last):
+            value = before_relu(x, z, at, i, k)
+            put(y, at + i, after_relu(value, k, relu))
+            bits[np.uintp(at + i - begin)] = 0 if value <= number(k, 0.0) else 1
+        begin = packed(words, bits, begin, at + last)
+    return begin
 
 
 @inlined
 def write_dx(
     x: Any,
-    z: Any,
+    words: Any,
+    bits: Any,
     dy: Any,
     dx: Any,
     dz: Any,
@@ -142,10 +190,11 @@ def write_dx(
     done = 0
     if past_caches:
         done = min(to_line(dx, at), size)
-        plain_dx(x, z, dy, dx, dz, at, 0, done, k, relu)
+        plain_dx(x, words, bits, dy, dx, dz, at, 0, done, k, relu)
         for _ in range((size - done) // BLOCK):
+            place = unpacked(words, at + done, BLOCK, bits)
             for i in range(BLOCK):
-                g = dz_of(x, z, dy, at, done + i, k, relu)
+                g = dz_of(x, words, bits[np.uintp(place + i)], dy, at, done + i, k, relu)
                 put(block, i, dx_of(x, g, at, done + i, k))
                 if dz is not None:
                     put(block_z, i, g)
@@ -153,16 +202,29 @@ def write_dx(
             if dz is not None:
                 stream(dz, at + done, block_z)
             done += BLOCK
-    plain_dx(x, z, dy, dx, dz, at, done, size, k, relu)
+    plain_dx(x, words, bits, dy, dx, dz, at, done, size, k, relu)
 
 
 @inlined
 def plain_dx(
-    x: Any, z: Any, dy: Any, dx: Any, dz: Any, at: int, start: int, stop: int, k: Any, relu: Any
+    x: Any,
+    words: Any,
+    bits: Any,
+    dy: Any,
+    dx: Any,
+    dz: Any,
+    at: int,
+    start: int,
+    stop: int,
+    k: Any,
+    relu: Any,
 ) -> None:
     """Write dx of a part of a row, and dz, in the ordinary way."""
-    for i in range(start, stop):
-        g = dz_of(x, z, dy, at, i, k, relu)
-        put(dx, at + i, dx_of(x, g, at, i, k))
-        if dz is not None:
-            put(dz, at + i, g)
+    for first in range(start, stop, SOME):
+        last = min(first + SOME, stop)
+        place = unpacked(words, at + first, last - first, bits) - first
+        for i in range(first, last):
+            g = dz_of(x, words, bits[np.uintp(place + i)], dy, at, i, k, relu)
+            put(dx, at + i, dx_of(x, g, at, i, k))
+            if dz is not None:
+                put(dz, at + i, g)

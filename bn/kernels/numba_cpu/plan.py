@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bn.kernels.numba_cpu import plane_kernels, row_kernels
+from bn.kernels.numba_cpu.gates import WORD
 from bn.kernels.numba_cpu.layout import layout_of, pieces
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -60,28 +61,31 @@ class Plan:
         self.types, self.itemsize = (stored, wide), stored.itemsize
         self.past_caches = math.prod(shape) * stored.itemsize >= PAST_CACHES
         self.pieces = pieces(self.layout)
+        size = self.layout.length if self.layout.planes else self.layout.lanes
+        self.together = WORD // math.gcd(size, WORD)  # so many rows begin and end with a word
         self.some_channels = -(-self.layout.channels // SOME_CHANNELS)
         self.unused: list[Any] = []  # what calls have worked with, for the next ones
 
-    def forward(self, items: int, relu: bool, with_z: bool) -> list[Step]:
+    def forward(self, items: int, relu: bool, with_z: bool, with_gates: bool) -> list[Step]:
         """Return the kernels of the forward pass; `items` is the first pass's."""
+        options = (*self.types, relu, with_z, with_gates)
         if self.layout.planes:
             return [
                 (plane_kernels.planes_statistics(*self.types), items),
-                (plane_kernels.planes_normalize(*self.types, relu, with_z), self.pieces),
+                (plane_kernels.planes_normalize(*options), self.pieces),
             ]
         begin = row_kernels.rows_prepare(*self.types, True), self.some_channels
-        return [begin, *self._rows(items, False, relu, with_z)]
+        return [begin, *self._rows(items, False, options)]
 
-    def again(self, items: int, relu: bool, with_z: bool) -> list[Step]:
+    def again(self, items: int, relu: bool, with_z: bool, with_gates: bool) -> list[Step]:
         """Return the same where the pivots of some channels were too far from their means."""
-        return self._rows(items, True, relu, with_z)
+        return self._rows(items, True, (*self.types, relu, with_z, with_gates))
 
-    def _rows(self, items: int, in_float64: bool, relu: bool, with_z: bool) -> list[Step]:
+    def _rows(self, items: int, in_float64: bool, options: tuple[Any, ...]) -> list[Step]:
         return [
             (row_kernels.rows_sums(*self.types, in_float64), items),
             (row_kernels.rows_settle(*self.types), self.some_channels),
-            (row_kernels.rows_normalize(*self.types, relu, with_z), self.pieces),
+            (row_kernels.rows_normalize(*options), self.pieces),
         ]
 
     def inference(self, items: int, relu: bool, with_z: bool) -> list[Step]:
@@ -90,12 +94,12 @@ class Plan:
         normalize = plane_kernels.planes_normalize if planes else row_kernels.rows_normalize
         return [
             (row_kernels.rows_prepare(*self.types, False), self.some_channels),
-            (normalize(*self.types, relu, with_z), self.pieces),
+            (normalize(*self.types, relu, with_z, False), self.pieces),
         ]
 
-    def backward(self, items: int, relu: bool, with_z: bool) -> list[Step]:
+    def backward(self, items: int, relu: bool, with_gates: bool) -> list[Step]:
         """Return the kernels of the backward pass."""
-        options = (*self.types, relu, with_z)
+        options = (*self.types, relu, with_gates)
         if self.layout.planes:
             return [
                 (plane_kernels.planes_gradient_sums(*options), items),

@@ -17,6 +17,7 @@ import numpy as np
 
 from bn.kernels.numba_cpu.compiling import inlined
 from bn.kernels.numba_cpu.elements import get, number, plus
+from bn.kernels.numba_cpu.gates import pack_the_rest
 from bn.kernels.numba_cpu.output import set_constants, write_y
 
 #: Elements added up in the computing type before float64 takes over: few enough for rounding
@@ -140,6 +141,8 @@ def normalize(
     x: Any,
     z: Any,
     y: Any,
+    words: Any,
+    bits: Any,
     shape: Shape,
     lanes: Any,
     relu: Any,
@@ -148,7 +151,10 @@ def normalize(
     block: Any,
     past_caches: bool,
 ) -> None:
-    """Write y of planes `first` to `last`, counted through the whole array."""
+    """Write y and the gates of planes `first` to `last`, counted through the whole array."""
+    size = shape.length
+    begin = first * size
     for plane in range(first, last):
-        k = constants(lanes, plane % shape.channels)
-        write_y(x, z, y, plane * shape.length, shape.length, k, relu, block, past_caches)
+        k, at = constants(lanes, plane % shape.channels), plane * size
+        begin = write_y(x, z, y, words, bits, begin, at, size, k, relu, block, past_caches)
+    pack_the_rest(words, bits, begin, last * size)

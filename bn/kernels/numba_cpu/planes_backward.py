@@ -2,15 +2,27 @@
 
 from typing import Any
 
+import numpy as np
+
 from bn.kernels.numba_cpu.compiling import inlined
 from bn.kernels.numba_cpu.elements import number, pick, plus
+from bn.kernels.numba_cpu.gates import unpacked
 from bn.kernels.numba_cpu.output import INV_STD, add_offset, dz_of, set_constants, shifted, write_dx
 from bn.kernels.numba_cpu.planes import CHUNK, Shape, constants
 
 
 @inlined
 def sums(
-    x: Any, z: Any, dy: Any, shape: Shape, n: int, many: int, c: int, k: Any, relu: Any
+    x: Any,
+    words: Any,
+    bits: Any,
+    dy: Any,
+    shape: Shape,
+    n: int,
+    many: int,
+    c: int,
+    k: Any,
+    relu: Any,
 ) -> tuple[float, float]:
     """Return the sums of dy and of ``dy (x - pivot) inv_std`` over `many` examples from `n` on."""
     step = shape.channels * shape.length
@@ -18,17 +30,20 @@ def sums(
     for start in range(0, shape.length, CHUNK):
         stop = min(start + CHUNK, shape.length)
         s_chunk = q_chunk = number(k, 0.0)
+        place = unpacked(words, at + start, stop - start, bits[0]) - start
         if many == 2:  # four streams, as in planes.sums: two of x, two of dy
+            below = unpacked(words, at + step + start, stop - start, bits[1]) - start
             for i in range(start, stop):
-                g0 = dz_of(x, z, dy, at, i, k, relu)
-                g1 = dz_of(x, z, dy, at + step, i, k, relu)
+                bit, bit_below = bits[0, np.uintp(place + i)], bits[1, np.uintp(below + i)]
+                g0 = dz_of(x, words, bit, dy, at, i, k, relu)
+                g1 = dz_of(x, words, bit_below, dy, at + step, i, k, relu)
                 h0 = shifted(x, at, i, k) * pick(k, INV_STD, i)
                 h1 = shifted(x, at + step, i, k) * pick(k, INV_STD, i)
                 s_chunk = plus(s_chunk, g0 + g1)
                 q_chunk = plus(q_chunk, g0 * h0 + g1 * h1)
         else:
             for i in range(start, stop):
-                g = dz_of(x, z, dy, at, i, k, relu)
+                g = dz_of(x, words, bits[0, np.uintp(place + i)], dy, at, i, k, relu)
                 s_chunk = plus(s_chunk, g)
                 q_chunk = plus(q_chunk, g * (shifted(x, at, i, k) * pick(k, INV_STD, i)))
         s += s_chunk
@@ -38,7 +53,16 @@ def sums(
 
 @inlined
 def parameter_gradients(
-    x: Any, z: Any, dy: Any, shape: Shape, ch: Any, lanes: Any, relu: Any, begin: int, end: int
+    x: Any,
+    words: Any,
+    bits: Any,
+    dy: Any,
+    shape: Shape,
+    ch: Any,
+    lanes: Any,
+    relu: Any,
+    begin: int,
+    end: int,
 ) -> None:
     """Fill in dgamma and dbeta of the channels from `begin` to `end`."""
     for c in range(begin, end):
@@ -48,7 +72,7 @@ def parameter_gradients(
     while n < shape.examples:
         many = 2 if n + 2 <= shape.examples else 1
         for c in range(begin, end):
-            s, q = sums(x, z, dy, shape, n, many, c, constants(lanes, c), relu)
+            s, q = sums(x, words, bits, dy, shape, n, many, c, constants(lanes, c), relu)
             ch.dbeta[c] += s
             ch.dgamma[c] += q
         n += many
@@ -59,7 +83,8 @@ def parameter_gradients(
 @inlined
 def gradient(
     x: Any,
-    z: Any,
+    words: Any,
+    bits: Any,
     dy: Any,
     dx: Any,
     dz: Any,
@@ -76,4 +101,4 @@ def gradient(
     size = shape.length
     for plane in range(first, last):
         k, at = constants(lanes, plane % shape.channels), plane * size
-        write_dx(x, z, dy, dx, dz, at, size, k, relu, block, block_z, past_caches)
+        write_dx(x, words, bits, dy, dx, dz, at, size, k, relu, block, block_z, past_caches)

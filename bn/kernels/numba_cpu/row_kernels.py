@@ -7,6 +7,7 @@ from numba import carray
 
 from bn.kernels.numba_cpu import rows
 from bn.kernels.numba_cpu.compiling import inlined, kernel
+from bn.kernels.numba_cpu.gates import ROOM, WORD, pack_the_rest
 from bn.kernels.numba_cpu.jobs import (
     JOB,
     LARGEST_SQUARE,
@@ -118,7 +119,9 @@ def rows_settle(stamp: int, dtype: Any, wide: Any) -> Entry:
 
 
 @kernel
-def rows_normalize(stamp: int, dtype: Any, wide: Any, with_relu: bool, with_z: bool) -> Entry:
+def rows_normalize(
+    stamp: int, dtype: Any, wide: Any, with_relu: bool, with_z: bool, with_gates: bool
+) -> Entry:
     """Second pass of the forward pass; an item is some rows."""
     relu = True if with_relu else None
 
@@ -128,13 +131,18 @@ def rows_normalize(stamp: int, dtype: Any, wide: Any, with_relu: bool, with_z: b
         size, width = job.examples * job.lanes, job.lanes
         x, y = view(job.x, size, dtype), view(job.y, size, dtype)
         z = view(job.z, size, dtype) if with_z else None
+        words = view(job.gates, -(-size // WORD), np.uint64) if with_gates else None
         lanes = carray(address(job.lane_table), (CONSTANTS, width), wide)
         block = carray(stack(BLOCK_BYTES), (BLOCK,), dtype)
+        bits = carray(stack(ROOM), (ROOM,), np.uint8)
         past, item = job.past_caches != 0, next_item(pointer, job)
         while item >= 0:
             first, last = piece(job, item, job.examples)
+            begin = first * width
             for r in range(first, last):
-                write_y(x, z, y, r * width, width, lanes, relu, block, past)
+                at = r * width
+                begin = write_y(x, z, y, words, bits, begin, at, width, lanes, relu, block, past)
+            pack_the_rest(words, bits, begin, last * width)
             item = next_item(pointer, job)
         finish_writes()
 
@@ -142,7 +150,9 @@ def rows_normalize(stamp: int, dtype: Any, wide: Any, with_relu: bool, with_z: b
 
 
 @kernel
-def rows_gradient_sums(stamp: int, dtype: Any, wide: Any, with_relu: bool, with_z: bool) -> Entry:
+def rows_gradient_sums(
+    stamp: int, dtype: Any, wide: Any, with_relu: bool, with_gates: bool
+) -> Entry:
     """Take the sums of dy and of dy (x - pivot) inv_std; an item is a tile."""
     relu = True if with_relu else None
 
@@ -151,13 +161,15 @@ def rows_gradient_sums(stamp: int, dtype: Any, wide: Any, with_relu: bool, with_
         job = carray(pointer, 1, JOB)[0]
         size = job.examples * job.lanes
         x, dy = view(job.x, size, dtype), view(job.dy, size, dtype)
-        z = view(job.z, size, dtype) if with_z else None
+        words = view(job.gates, -(-size // WORD), np.uint64) if with_gates else None
         lanes = carray(address(job.lane_table), (CONSTANTS, job.lanes), wide)
         sums = carray(address(job.sums), (2, job.parts, job.lanes), np.float64)
         totals = carray(stack(TOTALS_BYTES), (2, TILE_LANES), wide)
+        bits = carray(stack(2 * ROOM), (2, ROOM), np.uint8)
         item = next_item(pointer, job)
         while item >= 0:
-            rows.add_gradient_rows(x, z, dy, lanes, relu, tile_of(job, item), sums, totals)
+            tile = tile_of(job, item)
+            rows.add_gradient_rows(x, words, bits, dy, lanes, relu, tile, sums, totals)
             item = next_item(pointer, job)
 
     return run
@@ -186,7 +198,7 @@ def rows_parameter_gradients(stamp: int, dtype: Any, wide: Any) -> Entry:
 
 
 @kernel
-def rows_gradient(stamp: int, dtype: Any, wide: Any, with_relu: bool, with_z: bool) -> Entry:
+def rows_gradient(stamp: int, dtype: Any, wide: Any, with_relu: bool, with_gates: bool) -> Entry:
     """Second pass of the backward pass; an item is some rows."""
     relu = True if with_relu else None
 
@@ -195,17 +207,18 @@ def rows_gradient(stamp: int, dtype: Any, wide: Any, with_relu: bool, with_z: bo
         job = carray(pointer, 1, JOB)[0]
         size, width = job.examples * job.lanes, job.lanes
         x, dy, dx = view(job.x, size, dtype), view(job.dy, size, dtype), view(job.y, size, dtype)
-        z = view(job.z, size, dtype) if with_z else None
-        dz = view(job.dz, size, dtype) if with_z else None
+        words = view(job.gates, -(-size // WORD), np.uint64) if with_gates else None
+        dz = view(job.dz, size, dtype) if with_gates else None
         lanes = carray(address(job.lane_table), (CONSTANTS, width), wide)
         block = carray(stack(BLOCK_BYTES), (BLOCK,), dtype)
         block_z = carray(stack(BLOCK_BYTES), (BLOCK,), dtype)
+        bits = carray(stack(ROOM), (ROOM,), np.uint8)
         past, item = job.past_caches != 0, next_item(pointer, job)
         while item >= 0:
             first, last = piece(job, item, job.examples)
             for r in range(first, last):
                 at = r * width
-                write_dx(x, z, dy, dx, dz, at, width, lanes, relu, block, block_z, past)
+                write_dx(x, words, bits, dy, dx, dz, at, width, lanes, relu, block, block_z, past)
             item = next_item(pointer, job)
         finish_writes()
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from bn.kernels.numba_cpu.compiling import inlined
 from bn.kernels.numba_cpu.elements import get, number, pick
+from bn.kernels.numba_cpu.gates import unpacked
 from bn.kernels.numba_cpu.output import INV_STD, PIVOT, dz_of, shifted
 
 #: Lanes of a tile: its sums stay in the first-level cache.
@@ -112,10 +113,18 @@ def add_rows_wide(x: Any, lanes: Any, tile: Tile, sums: Any) -> None:
 
 @inlined
 def add_gradient_rows(
-    x: Any, z: Any, dy: Any, lanes: Any, relu: Any, tile: Tile, sums: Any, totals: Any
+    x: Any,
+    words: Any,
+    bits: Any,
+    dy: Any,
+    lanes: Any,
+    relu: Any,
+    tile: Tile,
+    sums: Any,
+    totals: Any,
 ) -> None:
     """Store the sums of dy and of ``dy (x - pivot) inv_std`` for each lane of a tile."""
-    width, begin = lanes.shape[1], tile.begin
+    width, begin, some = lanes.shape[1], tile.begin, tile.end - tile.begin
     clear(sums, tile)
     for start in range(tile.first, tile.last, SOME_ROWS):
         stop = min(start + SOME_ROWS, tile.last)
@@ -123,18 +132,22 @@ def add_gradient_rows(
         pairs = start + (stop - start) // 2 * 2
         for r in range(start, pairs, 2):
             at, below = r * width, (r + 1) * width
-            for i in range(tile.end - begin):
+            place = unpacked(words, at + begin, some, bits[0])
+            place_below = unpacked(words, below + begin, some, bits[1])
+            for i in range(some):
                 j, lane = begin + i, np.uintp(i)
-                g0 = dz_of(x, z, dy, at, j, lanes, relu)
-                g1 = dz_of(x, z, dy, below, j, lanes, relu)
+                bit, bit_below = bits[0, np.uintp(place + i)], bits[1, np.uintp(place_below + i)]
+                g0 = dz_of(x, words, bit, dy, at, j, lanes, relu)
+                g1 = dz_of(x, words, bit_below, dy, below, j, lanes, relu)
                 h0 = shifted(x, at, j, lanes) * pick(lanes, INV_STD, j)
                 h1 = shifted(x, below, j, lanes) * pick(lanes, INV_STD, j)
                 totals[0, lane] += g0 + g1
                 totals[1, lane] += g0 * h0 + g1 * h1
         for r in range(pairs, stop):
-            for i in range(tile.end - begin):
+            place = unpacked(words, r * width + begin, some, bits[0])
+            for i in range(some):
                 j, lane = begin + i, np.uintp(i)
-                g = dz_of(x, z, dy, r * width, j, lanes, relu)
+                g = dz_of(x, words, bits[0, np.uintp(place + i)], dy, r * width, j, lanes, relu)
                 h = shifted(x, r * width, j, lanes) * pick(lanes, INV_STD, j)
                 totals[0, lane] += g
                 totals[1, lane] += g * h

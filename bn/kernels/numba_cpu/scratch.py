@@ -23,10 +23,10 @@ GAMMA, BETA, STATISTICS, GRADIENTS = 0, 1, slice(2, 6), slice(6, 8)
 COUNTER, ITEMS, STEPS, NUMBER_OF_STEPS = (
     POSITION[name] for name in ("counter", "items", "steps", "number_of_steps")
 )
-X, Z, DY, Y, DZ = (POSITION[name] for name in ("x", "z", "dy", "y", "dz"))
-ATTEMPT, UNSETTLED, SUSPECT, PAST, BLOCK, RUNTIME = (
+X, Z, DY, Y, DZ, GATES = (POSITION[name] for name in ("x", "z", "dy", "y", "dz", "gates"))
+ATTEMPT, UNSETTLED, SUSPECT, PAST, BLOCK, TOGETHER, RUNTIME = (
     POSITION[name]
-    for name in ("attempt", "unsettled", "suspect", "past_caches", "block", "runtime")
+    for name in ("attempt", "unsettled", "suspect", "past_caches", "block", "together", "runtime")
 )
 
 
@@ -57,7 +57,7 @@ class Scratch:
         if not layout.planes:
             parts, block, self.items = tiles(layout)
             self.sums = np.empty((2, parts, layout.lanes))
-        self._passes: dict[tuple[str, bool, bool], Pass] = {}
+        self._passes: dict[tuple[Any, ...], Pass] = {}
         self.job = new_job(
             table=address_of(self.table),
             lane_table=address_of(self.lanes),
@@ -75,11 +75,8 @@ class Scratch:
         self.on = 0, 0
         self.held: Any = None
 
-    def begin(self, held: Any, x: int, z: int, gamma: Any, beta: Any, threads: int | None) -> None:
-        """Take what every call has: addresses, and in `held` the arrays that they are of.
-
-        `z` is 0 where there is none.
-        """
+    def begin(self, held: Any, x: int, gamma: Any, beta: Any, threads: int | None) -> None:
+        """Take what every call has: the address of x, and in `held` all arrays of the call."""
         self.held = self, held  # both must outlive the threads
         wanted = thread_count(threads), runtime()
         if wanted != self.on:
@@ -87,7 +84,7 @@ class Scratch:
         self.table[GAMMA] = 1.0 if gamma is None else gamma
         self.table[BETA] = 0.0 if beta is None else beta
         self.table[GRADIENTS] = 0.0
-        self.job[X], self.job[Z], self.job[PAST] = x, z, self.plan.past_caches
+        self.job[X], self.job[PAST] = x, self.plan.past_caches
 
     def _cut(self, threads: int, runtime: int) -> None:
         """Cut planes into items for that many threads. Sums do not depend on it."""
@@ -98,33 +95,40 @@ class Scratch:
             block = block_of_channels(layout, self.plan.itemsize, threads)
             self.job[BLOCK], self.items = block, -(-layout.channels // block)
 
-    def forward(self, y: int, relu: bool, with_z: bool) -> None:
-        """Fill in the table's statistics, and write y."""
-        self.job[Y], self.job[ATTEMPT] = y, 0
+    def forward(self, z: int, y: int, gates: int, relu: bool) -> None:
+        """Fill in the table's statistics, and write y and the gates.
+
+        The addresses of z and of the gates are 0 where there are none.
+        """
+        options = relu, z != 0, gates != 0
+        self.job[Z], self.job[Y], self.job[GATES], self.job[ATTEMPT] = z, y, gates, 0
+        self.job[TOGETHER] = self.plan.together if gates else 1
         self.job[UNSETTLED], self.job[SUSPECT] = 0, 0
-        self._run("forward", relu, with_z)
+        self._run("forward", *options)
         while self.job[UNSETTLED]:  # seldom, and twice at most: see planes.settle
             self.job[ATTEMPT] += 1
             self.job[UNSETTLED] = 0
-            self._run("again", relu, with_z)
+            self._run("again", *options)
 
-    def inference(self, y: int, relu: bool, with_z: bool) -> None:
+    def inference(self, z: int, y: int, relu: bool) -> None:
         """Write y, with the statistics of the table."""
-        self.job[Y] = y
-        self._run("inference", relu, with_z)
+        self.job[Z], self.job[Y], self.job[TOGETHER] = z, y, 1
+        self._run("inference", relu, z != 0)
 
-    def backward(self, dy: int, dx: int, dz: int, relu: bool, with_z: bool) -> None:
-        """Write dx, and dz if there is a z; fill in the table's dgamma and dbeta."""
-        self.job[DY], self.job[Y], self.job[DZ] = dy, dx, dz
-        if with_z and (dx - dz) % LINE:
+    def backward(self, dy: int, gates: int, dx: int, dz: int, relu: bool) -> None:
+        """Write dx, and dz if there are gates; fill in the table's dgamma and dbeta."""
+        self.job[DY], self.job[GATES], self.job[Y], self.job[DZ] = dy, gates, dx, dz
+        self.job[TOGETHER] = 1
+        if gates and (dx - dz) % LINE:
             self.job[PAST] = 0  # lines of dx and dz do not begin together
-        self._run("backward", relu, with_z)
+        self._run("backward", relu, gates != 0)
 
-    def _run(self, name: str, relu: bool, with_z: bool) -> None:
+    def _run(self, name: str, *options: bool) -> None:
         """Run the kernels of a pass, one after the other."""
-        if (name, relu, with_z) not in self._passes:
-            self._passes[name, relu, with_z] = self._steps(name, relu, with_z)
-        passed = self._passes[name, relu, with_z]
+        key = name, *options
+        if key not in self._passes:
+            self._passes[key] = self._steps(name, *options)
+        passed = self._passes[key]
         if self.job[RUNTIME] or passed.on_one_thread:
             self.job[STEPS], self.job[NUMBER_OF_STEPS] = passed.address, len(passed.steps)
             run(one_after_the_other(), self.address)
@@ -133,8 +137,8 @@ class Scratch:
             self.job[COUNTER], self.job[ITEMS] = 0, items
             run_on_threads(kernel, self.address, threads, self.held)
 
-    def _steps(self, name: str, relu: bool, with_z: bool) -> Pass:
-        steps: list[Step] = getattr(self.plan, name)(self.items, relu, with_z)
+    def _steps(self, name: str, *options: bool) -> Pass:
+        steps: list[Step] = getattr(self.plan, name)(self.items, *options)
         threads = [max(1, min(self.on[0], items)) for _, items in steps]
         array = np.array([(*step, n) for step, n in zip(steps, threads, strict=True)], np.int64)
         return Pass(array, address_of(array), max(threads) == 1)

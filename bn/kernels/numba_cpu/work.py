@@ -25,13 +25,14 @@ def forward(
     """Write y; return pivot, offset, var and inv_std, (4, C).
 
     And whether a variance needs a closer look, see ``jobs.look_at``. `at` has the addresses of x,
-    of what is added before the ReLU, 0 if nothing is, and of y. `held` holds the arrays.
+    of what is added before the ReLU, 0 if nothing is, of y, and of the gates, 0 if they are not
+    wanted: a ReLU without addition needs none. `held` holds the arrays.
     """
-    x, z, y = at
+    x, z, y, gates = at
     scratch = scratch_for(plan)
-    scratch.begin(held, x, z, gamma, beta, threads)
+    scratch.begin(held, x, gamma, beta, threads)
     scratch.eps[0] = eps
-    scratch.forward(y, relu, z != 0)
+    scratch.forward(z, y, gates, relu)
     made, suspect = scratch.table[STATISTICS].copy(), bool(scratch.job[SUSPECT])
     scratch.end()
     return made, suspect
@@ -48,15 +49,15 @@ def inference(
     relu: bool,
     threads: int | None = None,
 ) -> None:
-    """Write y, with known statistics; `at` as in :func:`forward`."""
+    """Write y, with known statistics; `at` has the addresses of x, z and y."""
     x, z, y = at
     scratch = scratch_for(plan)
-    scratch.begin(held, x, z, gamma, beta, threads)
+    scratch.begin(held, x, gamma, beta, threads)
     pivot, offset, _, scale = scratch.table[STATISTICS]
     pivot[:] = np.asarray(mean, np.float64).astype(plan.types[1])
     offset[:] = mean - pivot
     scale[:] = inv_std
-    scratch.inference(y, relu, z != 0)
+    scratch.inference(z, y, relu)
     scratch.end()
 
 
@@ -70,15 +71,16 @@ def backward(
     relu: bool,
     threads: int | None = None,
 ) -> Array:
-    """Write dx and, if there is a z, dz; return dgamma and dbeta, (2, C).
+    """Write dx and, if there are gates, dz; return dgamma and dbeta, (2, C).
 
-    `at` has the addresses of dy, x, z, dx and dz.
+    `at` has the addresses of dy, x, the gates, dx and dz; those of the gates and of dz are 0
+    unless there were both an addition and a ReLU.
     """
-    dy, x, z, dx, dz = at
+    dy, x, gates, dx, dz = at
     scratch = scratch_for(plan)
-    scratch.begin(held, x, z, gamma, beta, threads)
+    scratch.begin(held, x, gamma, beta, threads)
     scratch.table[STATISTICS] = statistics
-    scratch.backward(dy, dx, dz, relu, z != 0)
+    scratch.backward(dy, gates, dx, dz, relu)
     made: Array = scratch.table[GRADIENTS].copy()
     scratch.end()
     return made

@@ -7,6 +7,8 @@ from bn.pytorch.backends import reference
 from bn.pytorch.checks import PARAMETER_DTYPE
 from bn.pytorch.moments import rounded, wide_dtype
 
+KEEPS_GATES = False
+
 
 def problem(x: Tensor) -> Exception | None:
     """Return None: torch's runs wherever torch does."""
@@ -21,7 +23,7 @@ def forward(
     eps: float,
     axis: int,
     relu: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return what :func:`bn.pytorch.backends.reference.forward` does; the variance from inv_std."""
     inputs, weight, bias = _prepared(x, gamma, beta, axis)
     y, mean, inv_std = torch.native_batch_norm(inputs, weight, bias, None, None, True, 0.0, eps)
@@ -33,7 +35,11 @@ def forward(
     wide = wide_dtype(x)
     inv_std = inv_std.to(wide)
     var = (inv_std.pow(-2) - eps).clamp(min=0)
-    return rounded(y, x), torch.stack([mean.to(wide), torch.zeros_like(inv_std), var, inv_std])
+    return (
+        rounded(y, x),
+        torch.stack([mean.to(wide), torch.zeros_like(inv_std), var, inv_std]),
+        None,
+    )
 
 
 def backward(
@@ -41,14 +47,14 @@ def backward(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    residual: Tensor | None,
+    kept: Tensor | None,
     statistics: Tensor,
     axis: int,
     relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return what :func:`bn.pytorch.backends.reference.backward` does."""
     if relu:
-        dy = reference.gated(dy, x, gamma, beta, residual, statistics, axis)
+        dy = reference.gated(dy, x, gamma, beta, kept, statistics, axis)
     inputs, weight, _ = _prepared(x, gamma, beta, axis)
     upstream = dy.to(x.dtype).movedim(axis, 1)
     mean, _, _, inv_std = statistics.to(PARAMETER_DTYPE[x.dtype])

@@ -14,7 +14,10 @@ from torch import Tensor
 from bn import kernels
 from bn.pytorch.backends import reference
 from bn.pytorch.checks import PARAMETER_DTYPE
+from bn.pytorch.gates import channels_last_in_memory, is_gates, new_gates, packed
 from bn.pytorch.moments import compute_dtype, wide_dtype
+
+KEEPS_GATES = True
 
 
 def problem(x: Tensor) -> Exception | None:
@@ -41,17 +44,20 @@ def forward(
     eps: float,
     axis: int,
     relu: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return what :func:`bn.pytorch.backends.reference.forward` does."""
     from bn.kernels.numba_cpu import work
 
     plan, source = _plan(x, axis)
     y, z = _new(source), _laid_out(residual, source)
-    held, at = (source, z, y), (source.data_ptr(), _address(z), y.data_ptr())
+    gates = new_gates(x) if relu and z is not None else None
+    held = source, z, y, gates
+    at = [_address(tensor) for tensor in held]
     made, suspect = work.forward(plan, held, at, _vector(gamma), _vector(beta), eps, relu)
     if suspect and not _usable(made[2], x, eps, axis):
-        return reference.forward(x, gamma, beta, residual, eps, axis, relu)
-    return _delivered(y, x, source), torch.from_numpy(made).to(wide_dtype(x))
+        y, statistics, _ = reference.forward(x, gamma, beta, residual, eps, axis, relu)
+        return y, statistics, gates if gates is None else packed(~(y <= 0), x, axis)
+    return _delivered(y, x, source), torch.from_numpy(made).to(wide_dtype(x)), gates
 
 
 def backward(
@@ -59,7 +65,7 @@ def backward(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    residual: Tensor | None,
+    kept: Tensor | None,
     statistics: Tensor,
     axis: int,
     relu: bool,
@@ -69,10 +75,12 @@ def backward(
 
     plan, source = _plan(x, axis)
     upstream = _laid_out(dy.to(x.dtype), source)
-    z = _laid_out(residual, source) if relu else None
-    dx, dz = _new(source), None if z is None else _new(source)
-    held = source, z, upstream, dx, dz
-    at = [_address(tensor) for tensor in (upstream, source, z, dx, dz)]
+    gates = kept if relu else None
+    if gates is not None and not is_gates(gates):
+        return reference.backward(dy, x, gamma, beta, kept, statistics, axis, relu)
+    dx, dz = _new(source), None if gates is None else _new(source)
+    held = upstream, source, gates, dx, dz
+    at = [_address(tensor) for tensor in held]
     made = work.backward(
         plan, held, at, _vector(gamma), _vector(beta), statistics.detach().numpy(), relu
     )
@@ -128,7 +136,7 @@ def _plan(x: Tensor, axis: int) -> tuple[Any, Tensor]:
     """Return how the kernels take x, and x in a layout that they know."""
     from bn.kernels.numba_cpu.plan import FLOAT32, FLOAT64, STORED, plan_of
 
-    moved = not x.is_contiguous() and x.movedim(axis, -1).is_contiguous()
+    moved = channels_last_in_memory(x, axis)
     source = x if moved or x.is_contiguous() else x.contiguous()
     stored = STORED[_NAMES[x.dtype]]
     wide = FLOAT64 if compute_dtype(x) == torch.float64 else FLOAT32

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bn.pytorch.checks import PARAMETER_DTYPE
+from bn.pytorch.gates import is_gates, unpacked
 from bn.pytorch.moments import (
     along,
     centre,
@@ -17,6 +18,8 @@ from bn.pytorch.moments import (
     wide_dtype,
     widened,
 )
+
+KEEPS_GATES = False
 
 
 def problem(x: Tensor) -> Exception | None:
@@ -32,15 +35,18 @@ def forward(
     eps: float,
     axis: int,
     relu: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return y like x, and pivot, offset, var and inv_std, of shape (4, C); see `moments`."""
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return y like x; pivot, offset, var and inv_std, (4, C), see `moments`; and the gates.
+
+    Those are None here: the backward pass gets the residual, if there is one.
+    """
     # [forward]
     centred, pivot, offset, var, inv_std = moments(x, eps, axis)
     y = before_relu(centred, gamma, beta, residual, inv_std, axis)
     if relu:
         y = y.relu_()
     # [/forward]
-    return rounded(y, x), torch.stack([pivot.to(var.dtype), offset, var, inv_std])
+    return rounded(y, x), torch.stack([pivot.to(var.dtype), offset, var, inv_std]), None
 
 
 def before_relu(
@@ -67,14 +73,17 @@ def backward(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    residual: Tensor | None,
+    kept: Tensor | None,
     statistics: Tensor,
     axis: int,
     relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Return dx like x, dgamma and dbeta of shape (C,), and what goes to the residual."""
+    """Return dx like x, dgamma and dbeta of shape (C,), and what goes to the residual.
+
+    `kept` is the residual, or the gates; `beta` and it are read only if there is a ReLU.
+    """
     if relu:
-        dy = gated(dy, x, gamma, beta, residual, statistics, axis)
+        dy = gated(dy, x, gamma, beta, kept, statistics, axis)
     # [backward]
     pivot, offset, _, inv_std = statistics
     m = x.numel() // x.shape[axis]  # values per channel
@@ -93,14 +102,17 @@ def gated(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    residual: Tensor | None,
+    kept: Tensor | None,
     statistics: Tensor,
     axis: int,
 ) -> Tensor:
     """Return dy, and 0 where the ReLU was closed; NaN did not close it. Laid out like x."""
-    pivot, offset, _, inv_std = statistics
-    seen = before_relu(centre(x, pivot, offset, axis), gamma, beta, residual, inv_std, axis)
-    return torch.empty_like(x).copy_(dy).masked_fill_(seen <= 0, 0)
+    if kept is not None and is_gates(kept):
+        closed = ~unpacked(kept, x, axis)
+    else:
+        pivot, offset, _, inv_std = statistics
+        closed = before_relu(centre(x, pivot, offset, axis), gamma, beta, kept, inv_std, axis) <= 0
+    return torch.empty_like(x).copy_(dy).masked_fill_(closed, 0)
 
 
 def inference(

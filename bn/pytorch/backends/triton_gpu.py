@@ -8,6 +8,8 @@ from torch import Tensor
 from bn import kernels
 from bn.pytorch.checks import PARAMETER_DTYPE
 
+KEEPS_GATES = False
+
 
 def problem(x: Tensor) -> Exception | None:
     """Return why the kernels cannot compute on `x`, if so."""
@@ -41,14 +43,14 @@ def forward(
     eps: float,
     axis: int,
     relu: bool,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return what :func:`bn.pytorch.backends.reference.forward` does."""
     from bn.kernels import triton_gpu
 
     y, (pivot, *others) = triton_gpu.forward(
         x, gamma, beta, eps=eps, axis=axis, relu=relu, residual=residual
     )
-    return y, torch.stack([pivot.double(), *others])
+    return y, torch.stack([pivot.double(), *others]), None
 
 
 def backward(
@@ -56,7 +58,7 @@ def backward(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    residual: Tensor | None,
+    kept: Tensor | None,
     statistics: Tensor,
     axis: int,
     relu: bool,
@@ -74,7 +76,7 @@ def backward(
         triton_gpu.Statistics(pivot.to(computing), *others),
         axis=axis,
         relu=relu,
-        residual=residual if relu else None,
+        residual=kept if relu else None,
     )
     kind = PARAMETER_DTYPE[x.dtype]
     return dx, dgamma.to(kind), dbeta.to(kind), dresidual
