@@ -1,7 +1,9 @@
 """Batch norm and what follows it in one operator: half the memory traffic, half of what is kept.
 
 A ReLU by itself reads y from memory, writes it again, and keeps it for the backward pass, only to
-find out where it was closed. That can be found again from x, which batch norm keeps anyway.
+find out where it was closed. That can be found again from x, which batch norm keeps anyway. With
+an addition before the ReLU it cannot; the kernels for the CPU then keep a bit for each element,
+and everything else keeps what was added.
 """
 
 from torch import Tensor
