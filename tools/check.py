@@ -40,7 +40,7 @@ def run(command: list[str]) -> bool:
     """Run a Python module, or a script installed beside the interpreter; tell if it passed."""
     start = [sys.executable] if command[0] == "-m" else [str(BIN / command.pop(0))]
     settings = {
-        "BN_EPOCHS": "2",  # CIFAR-10, live: all images, but fewer epochs than its page shows
+        "BN_EPOCHS": "1",  # CIFAR-10, live: all images, but fewer epochs than its page shows
         **os.environ,
         "IPYTHONDIR": str(ROOT / "_build" / "ipython"),  # not the user's start-up files
     }

@@ -30,7 +30,7 @@ from tools import environment  # noqa: E402
 
 ADDRESS = "ada/batch-norm"  # where the notebooks are told to find the repository
 # Colab has these, or more; platformdirs comes with the kernel.
-LAYOUT = ["ipykernel", "numpy", "matplotlib", "requests", "tqdm", "filelock"]
+LAYOUT = ["ipykernel", "numpy", "numba", "matplotlib", "requests", "tqdm", "filelock"]
 # What Colab might lack one day: one that nothing else needs, and one that is imported under
 # another name than it is installed by.
 MISSING = ("threadpoolctl", "pillow")
