@@ -5,11 +5,12 @@ what was added would cost an array, and reading it again two passes over memory.
 thirty-second of that in float32.
 
 Bits are in the order of memory, without gaps: bit i of all is bit ``i % 64`` of word ``i // 64``.
-Arrays of them are told from none by their type, which Numba knows when it compiles: without
-gates, `words` and `bits` are None, and nothing is left of what is done here.
+They are made of y, which is 0 where the ReLU was closed, and whose bytes are then all 0. For a
+loop that computes, a word is taken apart into 64 bytes, since eight of those are as good as
+eight numbers to a vector unit.
 
-Inner loops read and write a byte for each element (`bits`, on the stack), since eight of those
-are as good as eight numbers to a vector unit. A word is made of 64 of them at a time.
+Without gates `words` is None, which Numba knows when it compiles, and nothing is left of what is
+done here.
 """
 
 from typing import Any
@@ -34,18 +35,19 @@ def gate_words(size: int) -> int:
 
 
 @instruction
-def _pack(typing: Any, words: Any, word: Any, bits: Any, at: Any) -> Any:
-    """Make ``words[word]`` of the 64 bytes from ``bits[at]`` on."""
+def pack(typing: Any, words: Any, word: Any, y: Any, at: Any) -> Any:
+    """Make ``words[word]`` of the 64 elements from ``y[at]`` on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target, bytes_ = _pointers(context, builder, signature, arguments)
-        lanes = ir.VectorType(ir.IntType(8), WORD)
-        loaded = builder.load(builder.bitcast(bytes_, lanes.as_pointer()), align=1)
-        is_open = builder.icmp_unsigned("!=", loaded, ir.Constant(lanes, None))
+        target, first = _pointers(context, builder, signature, arguments)
+        size = signature.args[2].dtype.bitwidth
+        lanes = ir.VectorType(ir.IntType(size), WORD)
+        elements = builder.load(builder.bitcast(first, lanes.as_pointer()), align=size // 8)
+        is_open = builder.icmp_unsigned("!=", elements, ir.Constant(lanes, None))
         builder.store(builder.bitcast(is_open, ir.IntType(WORD)), target)
         return context.get_dummy_value()
 
-    return types.void(words, types.intp, bits, types.intp), generate
+    return types.void(words, types.intp, y, types.intp), generate
 
 
 @instruction
@@ -53,10 +55,10 @@ def _unpack(typing: Any, words: Any, word: Any, bits: Any, at: Any) -> Any:
     """Write the gates of ``words[word]`` to the 64 bytes from ``bits[at]`` on: 0, or not 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source, bytes_ = _pointers(context, builder, signature, arguments)
+        source, first = _pointers(context, builder, signature, arguments)
         lanes = ir.VectorType(ir.IntType(8), WORD)
         is_open = builder.bitcast(builder.load(source), ir.VectorType(ir.IntType(1), WORD))
-        target = builder.bitcast(bytes_, lanes.as_pointer())
+        target = builder.bitcast(first, lanes.as_pointer())
         builder.store(builder.sext(is_open, lanes), target, align=1)
         return context.get_dummy_value()
 
@@ -64,11 +66,30 @@ def _unpack(typing: Any, words: Any, word: Any, bits: Any, at: Any) -> Any:
 
 
 def _pointers(context: Any, builder: Any, signature: Any, arguments: Any) -> tuple[Any, Any]:
-    """Return the addresses of ``words[word]`` and ``bits[at]``."""
-    words, word, bits, at = arguments
+    """Return the addresses of ``words[word]`` and ``array[at]``."""
+    words, word, array, at = arguments
     of_words = context.make_array(signature.args[0])(context, builder, words).data
-    of_bits = context.make_array(signature.args[2])(context, builder, bits).data
-    return builder.gep(of_words, [word]), builder.gep(of_bits, [at])
+    of_array = context.make_array(signature.args[2])(context, builder, array).data
+    return builder.gep(of_words, [word]), builder.gep(of_array, [at])
+
+
+@inlined
+def pack_some(words: Any, y: Any, begin: int, end: int) -> None:
+    """Pack the words whose last element is one of those from `begin` to `end`."""
+    if words is not None:
+        for word in range(begin // WORD, end // WORD):
+            pack(words, word, y, WORD * word)
+
+
+@inlined
+def pack_the_last(words: Any, y: Any, end: int) -> None:
+    """Pack a word that the last elements do not fill."""
+    if words is not None and end % WORD > 0:
+        word = np.uint64(0)
+        for i in range(end // WORD * WORD, end):
+            if y[np.uintp(i)] != 0:
+                word |= np.uint64(1) << np.uint64(i % WORD)
+        words[np.uintp(end // WORD)] = word
 
 
 @inlined
@@ -83,30 +104,3 @@ def unpacked(words: Any, at: int, size: int, bits: Any) -> int:
     for j in range((at + size - 1) // WORD - first + 1):
         _unpack(words, first + j, bits, WORD * j)
     return at % WORD
-
-
-@inlined
-def packed(words: Any, bits: Any, begin: int, end: int) -> int:
-    """Pack the gates from element `begin`, where a word begins, to `end`; leave what is over.
-
-    A word that is not yet full stays in `bits`, at its front. Return the number of its first
-    element, the `begin` of next time; what `begin` was where there are no gates.
-    """
-    if words is None:
-        return begin
-    full = (end - begin) // WORD
-    for j in range(full):
-        _pack(words, begin // WORD + j, bits, WORD * j)
-    if full > 0:
-        for i in range(WORD):
-            bits[np.uintp(i)] = bits[np.uintp(WORD * full + i)]
-    return begin + WORD * full
-
-
-@inlined
-def pack_the_rest(words: Any, bits: Any, begin: int, end: int) -> None:
-    """Pack a last word that is not full."""
-    if words is not None and begin < end:
-        for i in range(end - begin, WORD):
-            bits[np.uintp(i)] = 0
-        _pack(words, begin // WORD, bits, 0)

@@ -27,7 +27,7 @@ import numpy as np
 
 from bn.kernels.numba_cpu.compiling import inlined
 from bn.kernels.numba_cpu.elements import get, number, pick, put
-from bn.kernels.numba_cpu.gates import SOME, packed, unpacked
+from bn.kernels.numba_cpu.gates import SOME, WORD, pack, pack_some, unpacked
 from bn.kernels.numba_cpu.memory import BLOCK, stream, to_line
 
 #: The constants, in their order: y = (x - PIVOT) SCALE + SHIFT, x_hat without the offset is
@@ -77,8 +77,9 @@ def before_relu(x: Any, z: Any, at: int, i: int, k: Any) -> Any:
 
 
 @inlined
-def after_relu(value: Any, k: Any, relu: Any) -> Any:
-    """Return what comes out of a ReLU, if there is one. NaN is not below 0, and stays."""
+def y_of(x: Any, z: Any, at: int, i: int, k: Any, relu: Any) -> Any:
+    """Return y. NaN is not below 0, and stays."""
+    value = before_relu(x, z, at, i, k)
     if relu is None:
         return value
     zero = number(k, 0.0)
@@ -112,62 +113,43 @@ def write_y(
     z: Any,
     y: Any,
     words: Any,
-    bits: Any,
-    begin: int,
     at: int,
     size: int,
     k: Any,
     relu: Any,
     block: Any,
     past_caches: bool,
-) -> int:
+) -> None:
     """Write y of a row, past the caches by way of `block`, and the gates.
 
-    Gates from element `begin` on, of the row before, wait in `bits`; return the next `begin`.
+    Of a word whose elements are not all of this row, the one with the last of them is in charge.
     """
     done = 0
     if past_caches:
-        done = min(to_line(y, at), size)
-        begin = plain_y(x, z, y, words, bits, begin, at, 0, done, k, relu)
+        # a word of gates is as long as a block, and so many elements fill whole lines
+        done = min(to_line(y, at) if words is None else -at % WORD, size)
+        plain_y(x, z, y, words, at, 0, done, k, relu)
         for _ in range((size - done) // BLOCK):
             for i in range(BLOCK):
-                value = before_relu(x, z, at, done + i, k)
-                put(block, i, after_relu(value, k, relu))
-                if words is not None:
-                    bits[np.uintp(at + done + i - begin)] = 0 if value <= number(k, 0.0) else 1
+                put(block, i, y_of(x, z, at, done + i, k, relu))
             stream(y, at + done, block)
+            if words is not None:
+                pack(words, (at + done) // WORD, block, 0)
             done += BLOCK
-            begin = packed(words, bits, begin, at + done)
-    return plain_y(x, z, y, words, bits, begin, at, done, size, k, relu)
+    plain_y(x, z, y, words, at, done, size, k, relu)
 
 
 @inlined
 def plain_y(
-    x: Any,
-    z: Any,
-    y: Any,
-    words: Any,
-    bits: Any,
-    begin: int,
-    at: int,
-    start: int,
-    stop: int,
-    k: Any,
-    relu: Any,
-) -> int:
-    """Write y of a part of a row in the ordinary way."""
-    if words is None:
-        for i in range(start, stop):
-            put(y, at + i, after_relu(before_relu(x, z, at, i, k), k, relu))
-        return begin
-    for first in range(start, stop, SOME):
-        last = min(first + SOME, stop)
+    x: Any, z: Any, y: Any, words: Any, at: int, start: int, stop: int, k: Any, relu: Any
+) -> None:
+    """Write y of a part of a row in the ordinary way, and the gates before it leaves the cache."""
+    step = stop - start if words is None else SOME
+    for first in range(start, stop, max(1, step)):
+        last = min(first + step, stop)
         for i in range(first, last):
-            value = before_relu(x, z, at, i, k)
-            put(y, at + i, after_relu(value, k, relu))
-            bits[np.uintp(at + i - begin)] = 0 if value <= number(k, 0.0) else 1
-        begin = packed(words, bits, begin, at + last)
-    return begin
+            put(y, at + i, y_of(x, z, at, i, k, relu))
+        pack_some(words, y, at + first, at + last)
 
 
 @inlined

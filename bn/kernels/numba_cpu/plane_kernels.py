@@ -83,11 +83,10 @@ def planes_normalize(
         words = view(job.gates, -(-size // WORD), np.uint64) if with_gates else None
         lanes = carray(address(job.lane_table), (CONSTANTS, job.lanes), wide)
         block = carray(stack(BLOCK_BYTES), (BLOCK,), dtype)
-        bits = carray(stack(ROOM), (ROOM,), np.uint8)
         past, item = job.past_caches != 0, next_item(pointer, job)
         while item >= 0:
             first, last = piece(job, item, job.examples * job.channels)
-            planes.normalize(x, z, y, words, bits, shape, lanes, relu, first, last, block, past)
+            planes.normalize(x, z, y, words, shape, lanes, relu, first, last, block, past)
             item = next_item(pointer, job)
         finish_writes()
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from bn.kernels.numba_cpu.compiling import inlined
 from bn.kernels.numba_cpu.elements import get, number, plus
-from bn.kernels.numba_cpu.gates import pack_the_rest
+from bn.kernels.numba_cpu.gates import pack_the_last
 from bn.kernels.numba_cpu.output import set_constants, write_y
 
 #: Elements added up in the computing type before float64 takes over: few enough for rounding
@@ -142,7 +142,6 @@ def normalize(
     z: Any,
     y: Any,
     words: Any,
-    bits: Any,
     shape: Shape,
     lanes: Any,
     relu: Any,
@@ -153,8 +152,7 @@ def normalize(
 ) -> None:
     """Write y and the gates of planes `first` to `last`, counted through the whole array."""
     size = shape.length
-    begin = first * size
     for plane in range(first, last):
         k, at = constants(lanes, plane % shape.channels), plane * size
-        begin = write_y(x, z, y, words, bits, begin, at, size, k, relu, block, past_caches)
-    pack_the_rest(words, bits, begin, last * size)
+        write_y(x, z, y, words, at, size, k, relu, block, past_caches)
+    pack_the_last(words, y, last * size)

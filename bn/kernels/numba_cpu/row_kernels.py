@@ -7,7 +7,7 @@ from numba import carray
 
 from bn.kernels.numba_cpu import rows
 from bn.kernels.numba_cpu.compiling import inlined, kernel
-from bn.kernels.numba_cpu.gates import ROOM, WORD, pack_the_rest
+from bn.kernels.numba_cpu.gates import ROOM, WORD, pack_the_last
 from bn.kernels.numba_cpu.jobs import (
     JOB,
     LARGEST_SQUARE,
@@ -134,15 +134,12 @@ def rows_normalize(
         words = view(job.gates, -(-size // WORD), np.uint64) if with_gates else None
         lanes = carray(address(job.lane_table), (CONSTANTS, width), wide)
         block = carray(stack(BLOCK_BYTES), (BLOCK,), dtype)
-        bits = carray(stack(ROOM), (ROOM,), np.uint8)
         past, item = job.past_caches != 0, next_item(pointer, job)
         while item >= 0:
             first, last = piece(job, item, job.examples)
-            begin = first * width
             for r in range(first, last):
-                at = r * width
-                begin = write_y(x, z, y, words, bits, begin, at, width, lanes, relu, block, past)
-            pack_the_rest(words, bits, begin, last * width)
+                write_y(x, z, y, words, r * width, width, lanes, relu, block, past)
+            pack_the_last(words, y, last * width)
             item = next_item(pointer, job)
         finish_writes()
 

@@ -103,6 +103,8 @@ class Scratch:
         options = relu, z != 0, gates != 0
         self.job[Z], self.job[Y], self.job[GATES], self.job[ATTEMPT] = z, y, gates, 0
         self.job[TOGETHER] = self.plan.together if gates else 1
+        if gates and y % LINE:
+            self.job[PAST] = 0  # lines and words do not begin together
         self.job[UNSETTLED], self.job[SUSPECT] = 0, 0
         self._run("forward", *options)
         while self.job[UNSETTLED]:  # seldom, and twice at most: see planes.settle
