@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
+INDEX = ROOT / "_build" / "html" / "index.html"
 
 # What a page can depend on without Sphinx knowing.
 BEHIND_THE_PAGES = (

@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
 # nbval reports what a notebook's kernel does; warnings of nbval's own code are not ours.
 NBVAL = ["--nbval", "--nbval-current-env", "-o", "filterwarnings=default", "-p", "no:cacheprovider"]
 
-# A file of tests stays on one worker, since its tests share what took long to make.
+# The tests of a file stay on one worker, since they share what took long to make.
 TWO_AT_A_TIME = ["-n", "2", "--dist", "loadfile"]
 
 STEPS: dict[str, tuple[str, list[list[str]]]] = {

@@ -33,10 +33,10 @@ the primes there change nothing. The scalar to be differentiated is
 None of this assumes eps = 0.
 
 **With a ReLU and a residual.** y = relu(z), z = g h + beta + residual. The gate, 1 where z > 0,
-is found again from x, and from the residual; or, where there is one, a backend may keep it as
-bits, see :mod:`bn.pytorch.gates`. dz = gate dy takes the place of dy above, and is itself the
-gradient for the residual. It is linear in dy, so with s from above for it, dy gets
-gate (what is above for dy + s).
+is found again from x, and from the residual if there is one; or a backend keeps it in place of
+the residual, as bits (see :mod:`bn.pytorch.gates`), and then it is 1 where y, rounded, is not 0.
+dz = gate dy takes the place of dy above, and is itself the gradient for the residual. It is
+linear in dy, so with s from above for it, dy gets gate (what is above for dy + s).
 
 Which code computes the first two of the three is the caller's choice, see
 :mod:`bn.pytorch.backends`.
@@ -47,7 +47,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bn.pytorch.backends import choose, reference
+from bn.pytorch.backends import choose, keeps_gates, reference
 from bn.pytorch.checks import PARAMETER_DTYPE
 from bn.pytorch.eager import nobody_watches
 from bn.pytorch.gates import new_gates, no_gates
@@ -97,7 +97,7 @@ def _(
     relu: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    wanted = relu and residual is not None and choose(backend, x).KEEPS_GATES
+    wanted = relu and residual is not None and keeps_gates(backend, x)
     gates = new_gates(x) if wanted else no_gates(x)
     return torch.empty_like(x), x.new_empty((4, x.shape[axis]), dtype=wide_dtype(x)), gates
 
@@ -161,7 +161,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.has_residual = residual is not None
 
 
-def _gradient(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+def _gradient(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    if dy is None:  # what came after y gave it no gradient
+        return (None,) * 8
     tensors = dy, *ctx.saved_tensors
     # with gradients enabled, somebody wants the gradient of this gradient
     skip = not torch.is_grad_enabled() and nobody_watches(*tensors)
@@ -187,6 +189,7 @@ class _Unwatched(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
         # with a setup_context of its own, torch would inspect the signature in each call
         output = batch_norm(*inputs)
+        ctx.set_materialize_grads(False)  # no zeros for statistics and gates, which get none
         _save(ctx, inputs, output)
         return output
 

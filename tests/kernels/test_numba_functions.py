@@ -1,5 +1,7 @@
 """What the kernels for the CPU can do beyond the contract: ReLU, residual, given outputs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ pytest.importorskip("numba")
 
 from bn import reference
 from bn.kernels import numba_cpu
-from bn.kernels.numba_cpu import batch_norm_backward, batch_norm_forward, batch_norm_inference
+from bn.kernels.numba_cpu import batch_norm_backward, batch_norm_forward, batch_norm_inference, plan
 from bn.kernels.numba_cpu.gates import gate_words
 
 #: Planes, rows, rows of which several are taken for one, and several lanes for a channel.
@@ -66,8 +68,8 @@ def test_like_one_after_the_other(shape, dtype, relu, added, layout):
         assert got.strides == x.strides
 
 
-#: Words of 64 gates end within rows and planes here, and several threads write them. The last
-#: is large enough to be written past the caches.
+#: Words of 64 gates end within rows and planes here, and in the last two, several threads write
+#: them. The last is large enough to be written past the caches.
 GATED = [(64, 5), (4, 3, 9, 9), (997, 101), (41, 7, 43, 43), (50, 3, 61, 1000)]
 
 
@@ -83,6 +85,15 @@ def test_forward_and_backward_agree_about_the_gate(shape, added, layout):
     y, cache = batch_norm_forward(layout(x), gamma, beta, relu=True, residual=z)
     *_, dz = batch_norm_backward(layout(dy), cache)
     assert np.array_equal(dz, np.where(y <= 0, 0, dy))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_gates_of_other_types_past_the_caches(dtype):
+    x, dy, residual, gamma, beta = drawn((90, 3, 61, 1100), dtype)
+    y, cache = batch_norm_forward(x, gamma, beta, relu=True, residual=residual)
+    assert x.nbytes > plan.PAST_CACHES
+    *_, dz = batch_norm_backward(dy, cache)
+    assert np.array_equal(dz, np.where(y > 0, dy, 0))
 
 
 def test_gates_are_bits_in_the_order_of_memory():
@@ -130,13 +141,16 @@ def test_outputs_that_are_given(shape, layout):
 
 
 @pytest.mark.parametrize("shift", [4, 8, 60])
-def test_an_output_that_begins_anywhere(shift):
-    x, dy, _, gamma, beta = drawn((300, 33, 32, 32), "float32")
-    y, cache = batch_norm_forward(x, gamma, beta)
+@pytest.mark.parametrize("added", [False, True])
+def test_an_output_that_begins_anywhere(shift, added):
+    x, dy, residual, gamma, beta = drawn((300, 33, 32, 32), "float32")
+    kind = {"relu": True, "residual": residual} if added else {}
+    y, cache = batch_norm_forward(x, gamma, beta, **kind)
     block = np.zeros(x.nbytes + 64, np.uint8)
     out = block[shift : shift + x.nbytes].view(np.float32).reshape(x.shape)
-    batch_norm_forward(x, gamma, beta, out=out)
+    _, again = batch_norm_forward(x, gamma, beta, out=out, **kind)
     assert np.array_equal(out, y)
+    assert not added or np.array_equal(again.gates, cache.gates)
     assert not block[:shift].any()
     assert not block[shift + x.nbytes :].any()
     batch_norm_backward(dy, cache, out=out)
@@ -231,6 +245,14 @@ def test_a_pivot_that_is_far_from_the_mean():
         assert np.abs(y - right).max() < 1e-6
         assert (np.abs(cache.mean - exact.mean) / np.sqrt(exact.var)).max() < 1e-7
         assert np.abs(cache.var / exact.var - 1).max() < 1e-6
+
+
+def test_gates_that_are_missing_are_said():
+    x, dy, residual, *_ = drawn((64, 5))
+    _, cache = batch_norm_forward(x, relu=True, residual=residual)
+    for gates, says in ((None, "they are None"), (cache.gates[:-1], "they are 4")):
+        with pytest.raises(ValueError, match=f"the 5 words that forward has written; {says}"):
+            batch_norm_backward(dy, dataclasses.replace(cache, gates=gates))
 
 
 def test_what_the_module_offers():

@@ -13,8 +13,9 @@ pytest.importorskip("numba")
 from bn.kernels import numba_cpu
 from bn.kernels.numba_cpu import arrays, compiling, plan, scratch
 from bn.kernels.numba_cpu import threads as runtime
+from bn.kernels.numba_cpu.gates import gate_words
 
-SHAPES = [(300, 700), (5000, 24), (16, 6, 40, 40), (16, 70, 6, 6)]
+SHAPES = [(300, 700), (5000, 24), (16, 6, 40, 40), (16, 70, 6, 6), (64, 9, 33, 35)]
 
 
 def both(x, dy, threads):
@@ -23,9 +24,22 @@ def both(x, dy, threads):
     return [y, *statistics, made.dx, made.dgamma, made.dbeta]
 
 
+def both_with_gates(x, dy, threads):
+    """With an addition and a ReLU: threads write gates side by side."""
+    given, gates = (x, None, None), np.empty(gate_words(x.size), np.uint64)
+    y, statistics = arrays.forward(
+        *given, eps=1e-5, relu=True, residual=dy, gates=gates, threads=threads
+    )
+    made = arrays.backward(
+        dy, *given, statistics, relu=True, with_residual=True, gates=gates, threads=threads
+    )
+    return [y, *statistics, gates, *made]
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("last", [False, True])
-def test_any_number_of_threads_gives_the_same_bits(shape, last):
+@pytest.mark.parametrize("both", [both, both_with_gates])
+def test_any_number_of_threads_gives_the_same_bits(shape, last, both):
     x, dy = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
     if last:
         x, dy = (np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1) for a in (x, dy))

@@ -127,6 +127,46 @@ def test_gates_as_bits(shape, axis, layout):
         assert torch.equal(dz, torch.where(is_open, dy, 0))
 
 
+@pytest.mark.skipif(kernels.problem("numba_cpu") is not None, reason="its kernels keep bits")
+@pytest.mark.parametrize("before", [torch.channels_last, torch.contiguous_format])
+def test_saved_tensors_may_come_back_with_other_strides(before):
+    """A hook that moves them away and back need not keep strides; bits are in an order."""
+    other = {
+        torch.channels_last: torch.contiguous_format,
+        torch.contiguous_format: torch.channels_last,
+    }[before]
+    x, residual, dy = torch.randn(3, 4, 3, 5, 6)
+    inputs = [t.to(memory_format=before).requires_grad_() for t in (x, residual)]
+    module = pytorch.BatchNormAddReLU(3)
+    expected = torch.autograd.grad(module(*inputs), inputs, dy)
+
+    def back(tensor):
+        return tensor.contiguous(memory_format=other) if tensor.dim() == 4 else tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, back):
+        y = module(*inputs)
+    for got, right in zip(torch.autograd.grad(y, inputs, dy), expected, strict=True):
+        torch.testing.assert_close(got, right)
+
+
+def test_gates_of_another_tensor_are_refused():
+    pytest.importorskip("numba")
+    x = torch.randn(8, 3)
+    y, statistics, bits = module_of("numba").forward(x, None, None, x, 1e-5, 1, True)
+    for backend in ("numba", "reference"):
+        with pytest.raises(ValueError, match="1 words of gates"):
+            module_of(backend).backward(y, x, None, None, bits[:1], statistics, 1, True)
+
+
+def test_shapes_are_known_without_values():
+    module = pytorch.BatchNormAddReLU(3, backend="numba").to("meta")
+    x = torch.empty(4, 3, 5, 5, device="meta", requires_grad=True)
+    y = module(x, x)
+    assert y.shape == x.shape
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+
+
 def test_gates_where_the_kernels_leave_it_to_the_reference(monkeypatch):
     """As they do where a difference of values does not fit in float32."""
     pytest.importorskip("numba")
@@ -150,12 +190,13 @@ def test_gates_where_the_kernels_leave_it_to_the_reference(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [pytorch.BatchNormReLU, pytorch.BatchNormAddReLU])
-def test_compiled_as_a_whole(kind):
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_compiled_as_a_whole(kind, layout):
     torch.compiler.reset()
     module = kind(3)
     compiled = torch.compile(copy.deepcopy(module), fullgraph=True, backend="aot_eager")
     for shape in ((4, 3, 5, 5), (6, 3, 4, 4)):
-        inputs = [torch.randn(shape, requires_grad=True) for _ in range(2)]
+        inputs = [torch.randn(shape).to(memory_format=layout).requires_grad_() for _ in range(2)]
         inputs = inputs if kind is pytorch.BatchNormAddReLU else inputs[:1]
         results = []
         for function in (module, compiled):

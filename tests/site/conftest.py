@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # `tools` is not installed
@@ -94,11 +95,23 @@ class Seen:
 
 @pytest.fixture(scope="session")
 def built() -> Path | book.BuildError:
-    """Build the book as `make book` does; return its first page, or why there is none."""
-    try:
-        return book.build()
-    except book.BuildError as error:
-        return error
+    """Build the book as `make book` does; return its first page, or why there is none.
+
+    Of several workers the first one builds it for all: another build would rewrite the pages
+    that they are reading.
+    """
+    this_run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
+    note = book.ROOT / "_build" / ".book-built-for-tests"
+    note.parent.mkdir(exist_ok=True)
+    with FileLock(note.with_suffix(".lock")):
+        if this_run and note.is_file() and note.read_text(encoding="utf-8") == this_run:
+            return book.INDEX
+        try:
+            index = book.build()
+        except book.BuildError as error:
+            return error
+        note.write_text(this_run, encoding="utf-8")
+        return index
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bn.kernels.numba_cpu import work
+from bn.kernels.numba_cpu.gates import gate_words
 from bn.kernels.numba_cpu.layout import is_moved, output, packed
 from bn.kernels.numba_cpu.memory import address_of
 from bn.kernels.numba_cpu.plan import FLOAT32, FLOAT64, STORED, Plan, plan_of
@@ -121,6 +122,11 @@ def backward(
     is dy itself, where dx is not written over that.
     """
     plan, source, _ = _prepared(x, axis, None, wide_half)
+    if relu and with_residual and (gates is None or gates.size != gate_words(x.size)):
+        raise ValueError(
+            f"with a ReLU and a residual, gates must be the {gate_words(x.size)} words that "
+            f"forward has written; they are {None if gates is None else gates.size}"
+        )
     passed = None
     if with_residual and not relu:
         passed = dy

@@ -23,7 +23,7 @@ from bn.kernels.numba_cpu.compiling import inlined, instruction
 
 #: Elements of a word.
 WORD = 64
-#: Elements whose gates are unpacked at a time.
+#: Elements whose gates are unpacked at a time: at least a CHUNK of a plane, or a tile's lanes.
 SOME = 1024
 #: Bytes of room for them: they may begin and end within a word.
 ROOM = SOME + WORD
@@ -51,8 +51,8 @@ def pack(typing: Any, words: Any, word: Any, y: Any, at: Any) -> Any:
 
 
 @instruction
-def _unpack(typing: Any, words: Any, word: Any, bits: Any, at: Any) -> Any:
-    """Write the gates of ``words[word]`` to the 64 bytes from ``bits[at]`` on: 0, or not 0."""
+def _unpack(typing: Any, words: Any, word: Any, opened: Any, at: Any) -> Any:
+    """Write the gates of ``words[word]`` to the 64 bytes from ``opened[at]`` on: 0, or not 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, first = _pointers(context, builder, signature, arguments)
@@ -62,7 +62,7 @@ def _unpack(typing: Any, words: Any, word: Any, bits: Any, at: Any) -> Any:
         builder.store(builder.sext(is_open, lanes), target, align=1)
         return context.get_dummy_value()
 
-    return types.void(words, types.intp, bits, types.intp), generate
+    return types.void(words, types.intp, opened, types.intp), generate
 
 
 def _pointers(context: Any, builder: Any, signature: Any, arguments: Any) -> tuple[Any, Any]:
@@ -93,14 +93,14 @@ def pack_the_last(words: Any, y: Any, end: int) -> None:
 
 
 @inlined
-def unpacked(words: Any, at: int, size: int, bits: Any) -> int:
+def unpacked(words: Any, at: int, size: int, opened: Any) -> int:
     """Unpack the gates of at most SOME elements from number `at` on.
 
-    Return the place in `bits` of the first of them, or 0 where there are no gates.
+    Return the place in `opened` of the first of them, or 0 where there are no gates.
     """
     if words is None:
         return 0
     first = at // WORD
     for j in range((at + size - 1) // WORD - first + 1):
-        _unpack(words, first + j, bits, WORD * j)
+        _unpack(words, first + j, opened, WORD * j)
     return at % WORD

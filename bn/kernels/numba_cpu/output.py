@@ -87,17 +87,17 @@ def y_of(x: Any, z: Any, at: int, i: int, k: Any, relu: Any) -> Any:
 
 
 @inlined
-def dz_of(x: Any, words: Any, bit: Any, dy: Any, at: int, i: int, k: Any, relu: Any) -> Any:
+def dz_of(x: Any, words: Any, is_open: Any, dy: Any, at: int, i: int, k: Any, relu: Any) -> Any:
     """Return dy, or 0 where the ReLU was closed: the gradient before it, also that for z.
 
-    `bit` has the gate of this element, where gates were kept.
+    `is_open` is the gate of this element, where gates were kept: a byte, 0 or not 0.
     """
     if relu is None:
         return get(dy, at + i)
     zero = number(k, 0.0)
     if words is None:
         return zero if before_relu(x, None, at, i, k) <= zero else get(dy, at + i)
-    return zero if bit == 0 else get(dy, at + i)
+    return zero if is_open == 0 else get(dy, at + i)
 
 
 @inlined
@@ -122,11 +122,11 @@ def write_y(
 ) -> None:
     """Write y of a row, past the caches by way of `block`, and the gates.
 
-    Of a word whose elements are not all of this row, the one with the last of them is in charge.
+    A word that spans two rows is packed with the row that has its last element.
     """
     done = 0
     if past_caches:
-        # a word of gates is as long as a block, and so many elements fill whole lines
+        # a block begins with a word of gates, if there are any, and with a line in any case
         done = min(to_line(y, at) if words is None else -at % WORD, size)
         plain_y(x, z, y, words, at, 0, done, k, relu)
         for _ in range((size - done) // BLOCK):
@@ -156,7 +156,7 @@ def plain_y(
 def write_dx(
     x: Any,
     words: Any,
-    bits: Any,
+    opened: Any,
     dy: Any,
     dx: Any,
     dz: Any,
@@ -172,11 +172,11 @@ def write_dx(
     done = 0
     if past_caches:
         done = min(to_line(dx, at), size)
-        plain_dx(x, words, bits, dy, dx, dz, at, 0, done, k, relu)
+        plain_dx(x, words, opened, dy, dx, dz, at, 0, done, k, relu)
         for _ in range((size - done) // BLOCK):
-            place = unpacked(words, at + done, BLOCK, bits)
+            place = unpacked(words, at + done, BLOCK, opened)
             for i in range(BLOCK):
-                g = dz_of(x, words, bits[np.uintp(place + i)], dy, at, done + i, k, relu)
+                g = dz_of(x, words, opened[np.uintp(place + i)], dy, at, done + i, k, relu)
                 put(block, i, dx_of(x, g, at, done + i, k))
                 if dz is not None:
                     put(block_z, i, g)
@@ -184,14 +184,14 @@ def write_dx(
             if dz is not None:
                 stream(dz, at + done, block_z)
             done += BLOCK
-    plain_dx(x, words, bits, dy, dx, dz, at, done, size, k, relu)
+    plain_dx(x, words, opened, dy, dx, dz, at, done, size, k, relu)
 
 
 @inlined
 def plain_dx(
     x: Any,
     words: Any,
-    bits: Any,
+    opened: Any,
     dy: Any,
     dx: Any,
     dz: Any,
@@ -204,9 +204,9 @@ def plain_dx(
     """Write dx of a part of a row, and dz, in the ordinary way."""
     for first in range(start, stop, SOME):
         last = min(first + SOME, stop)
-        place = unpacked(words, at + first, last - first, bits) - first
+        place = unpacked(words, at + first, last - first, opened) - first
         for i in range(first, last):
-            g = dz_of(x, words, bits[np.uintp(place + i)], dy, at, i, k, relu)
+            g = dz_of(x, words, opened[np.uintp(place + i)], dy, at, i, k, relu)
             put(dx, at + i, dx_of(x, g, at, i, k))
             if dz is not None:
                 put(dz, at + i, g)

@@ -62,7 +62,8 @@ class Plan:
         self.past_caches = math.prod(shape) * stored.itemsize >= PAST_CACHES
         self.pieces = pieces(self.layout)
         size = self.layout.length if self.layout.planes else self.layout.lanes
-        self.together = WORD // math.gcd(size, WORD)  # so many rows begin and end with a word
+        self.together = WORD // math.gcd(size, WORD)  # so many rows begin and end with
+        # a word. Where that leaves less rows than threads, as (64, 100001) does, some wait
         self.some_channels = -(-self.layout.channels // SOME_CHANNELS)
         self.unused: list[Any] = []  # what calls have worked with, for the next ones
 

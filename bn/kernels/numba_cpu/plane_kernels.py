@@ -12,7 +12,7 @@ from numba import carray
 
 from bn.kernels.numba_cpu import planes, planes_backward
 from bn.kernels.numba_cpu.compiling import inlined, kernel
-from bn.kernels.numba_cpu.gates import ROOM, WORD
+from bn.kernels.numba_cpu.gates import ROOM, SOME, WORD
 from bn.kernels.numba_cpu.jobs import (
     JOB,
     LARGEST_SQUARE,
@@ -24,8 +24,13 @@ from bn.kernels.numba_cpu.jobs import (
 )
 from bn.kernels.numba_cpu.memory import BLOCK, BLOCK_BYTES, finish_writes, stack
 from bn.kernels.numba_cpu.output import CONSTANTS
+from bn.kernels.numba_cpu.rows import TILE_LANES
 
 Entry = Callable[[Any], None]
+
+# a word is packed of a block; gates are unpacked for a chunk, or for the lanes of a tile
+assert WORD == BLOCK
+assert max(planes.CHUNK, TILE_LANES) <= SOME
 
 
 @inlined
@@ -108,13 +113,13 @@ def planes_gradient_sums(
         x, dy = view(job.x, size, dtype), view(job.dy, size, dtype)
         words = view(job.gates, -(-size // WORD), np.uint64) if with_gates else None
         lanes = carray(address(job.lane_table), (CONSTANTS, job.lanes), wide)
-        bits = carray(stack(2 * ROOM), (2, ROOM), np.uint8)
+        opened = carray(stack(2 * ROOM), (2, ROOM), np.uint8)
         ch, item = channels_of(job), next_item(pointer, job)
         while item >= 0:
             begin = item * job.block
             end = min(begin + job.block, job.channels)
             planes_backward.parameter_gradients(
-                x, words, bits, dy, shape, ch, lanes, relu, begin, end
+                x, words, opened, dy, shape, ch, lanes, relu, begin, end
             )
             item = next_item(pointer, job)
 
@@ -137,12 +142,12 @@ def planes_gradient(stamp: int, dtype: Any, wide: Any, with_relu: bool, with_gat
         lanes = carray(address(job.lane_table), (CONSTANTS, job.lanes), wide)
         block = carray(stack(BLOCK_BYTES), (BLOCK,), dtype)
         block_z = carray(stack(BLOCK_BYTES), (BLOCK,), dtype)
-        bits = carray(stack(ROOM), (ROOM,), np.uint8)
+        opened = carray(stack(ROOM), (ROOM,), np.uint8)
         past, item = job.past_caches != 0, next_item(pointer, job)
         while item >= 0:
             first, last = piece(job, item, job.examples * job.channels)
             planes_backward.gradient(
-                x, words, bits, dy, dx, dz, shape, lanes, relu, first, last, block, block_z, past
+                x, words, opened, dy, dx, dz, shape, lanes, relu, first, last, block, block_z, past
             )
             item = next_item(pointer, job)
         finish_writes()

@@ -15,7 +15,7 @@ from bn.kernels.numba_cpu.planes import CHUNK, Shape, constants
 def sums(
     x: Any,
     words: Any,
-    bits: Any,
+    opened: Any,
     dy: Any,
     shape: Shape,
     n: int,
@@ -30,20 +30,23 @@ def sums(
     for start in range(0, shape.length, CHUNK):
         stop = min(start + CHUNK, shape.length)
         s_chunk = q_chunk = number(k, 0.0)
-        place = unpacked(words, at + start, stop - start, bits[0]) - start
+        place = unpacked(words, at + start, stop - start, opened[0]) - start
         if many == 2:  # four streams, as in planes.sums: two of x, two of dy
-            below = unpacked(words, at + step + start, stop - start, bits[1]) - start
+            place_below = unpacked(words, at + step + start, stop - start, opened[1]) - start
             for i in range(start, stop):
-                bit, bit_below = bits[0, np.uintp(place + i)], bits[1, np.uintp(below + i)]
-                g0 = dz_of(x, words, bit, dy, at, i, k, relu)
-                g1 = dz_of(x, words, bit_below, dy, at + step, i, k, relu)
+                is_open, is_open_below = (
+                    opened[0, np.uintp(place + i)],
+                    opened[1, np.uintp(place_below + i)],
+                )
+                g0 = dz_of(x, words, is_open, dy, at, i, k, relu)
+                g1 = dz_of(x, words, is_open_below, dy, at + step, i, k, relu)
                 h0 = shifted(x, at, i, k) * pick(k, INV_STD, i)
                 h1 = shifted(x, at + step, i, k) * pick(k, INV_STD, i)
                 s_chunk = plus(s_chunk, g0 + g1)
                 q_chunk = plus(q_chunk, g0 * h0 + g1 * h1)
         else:
             for i in range(start, stop):
-                g = dz_of(x, words, bits[0, np.uintp(place + i)], dy, at, i, k, relu)
+                g = dz_of(x, words, opened[0, np.uintp(place + i)], dy, at, i, k, relu)
                 s_chunk = plus(s_chunk, g)
                 q_chunk = plus(q_chunk, g * (shifted(x, at, i, k) * pick(k, INV_STD, i)))
         s += s_chunk
@@ -55,7 +58,7 @@ def sums(
 def parameter_gradients(
     x: Any,
     words: Any,
-    bits: Any,
+    opened: Any,
     dy: Any,
     shape: Shape,
     ch: Any,
@@ -72,7 +75,7 @@ def parameter_gradients(
     while n < shape.examples:
         many = 2 if n + 2 <= shape.examples else 1
         for c in range(begin, end):
-            s, q = sums(x, words, bits, dy, shape, n, many, c, constants(lanes, c), relu)
+            s, q = sums(x, words, opened, dy, shape, n, many, c, constants(lanes, c), relu)
             ch.dbeta[c] += s
             ch.dgamma[c] += q
         n += many
@@ -84,7 +87,7 @@ def parameter_gradients(
 def gradient(
     x: Any,
     words: Any,
-    bits: Any,
+    opened: Any,
     dy: Any,
     dx: Any,
     dz: Any,
@@ -101,4 +104,4 @@ def gradient(
     size = shape.length
     for plane in range(first, last):
         k, at = constants(lanes, plane % shape.channels), plane * size
-        write_dx(x, words, bits, dy, dx, dz, at, size, k, relu, block, block_z, past_caches)
+        write_dx(x, words, opened, dy, dx, dz, at, size, k, relu, block, block_z, past_caches)

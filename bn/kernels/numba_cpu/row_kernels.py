@@ -162,11 +162,11 @@ def rows_gradient_sums(
         lanes = carray(address(job.lane_table), (CONSTANTS, job.lanes), wide)
         sums = carray(address(job.sums), (2, job.parts, job.lanes), np.float64)
         totals = carray(stack(TOTALS_BYTES), (2, TILE_LANES), wide)
-        bits = carray(stack(2 * ROOM), (2, ROOM), np.uint8)
+        opened = carray(stack(2 * ROOM), (2, ROOM), np.uint8)
         item = next_item(pointer, job)
         while item >= 0:
             tile = tile_of(job, item)
-            rows.add_gradient_rows(x, words, bits, dy, lanes, relu, tile, sums, totals)
+            rows.add_gradient_rows(x, words, opened, dy, lanes, relu, tile, sums, totals)
             item = next_item(pointer, job)
 
     return run
@@ -209,13 +209,13 @@ def rows_gradient(stamp: int, dtype: Any, wide: Any, with_relu: bool, with_gates
         lanes = carray(address(job.lane_table), (CONSTANTS, width), wide)
         block = carray(stack(BLOCK_BYTES), (BLOCK,), dtype)
         block_z = carray(stack(BLOCK_BYTES), (BLOCK,), dtype)
-        bits = carray(stack(ROOM), (ROOM,), np.uint8)
+        opened = carray(stack(ROOM), (ROOM,), np.uint8)
         past, item = job.past_caches != 0, next_item(pointer, job)
         while item >= 0:
             first, last = piece(job, item, job.examples)
             for r in range(first, last):
                 at = r * width
-                write_dx(x, words, bits, dy, dx, dz, at, width, lanes, relu, block, block_z, past)
+                write_dx(x, words, opened, dy, dx, dz, at, width, lanes, relu, block, block_z, past)
             item = next_item(pointer, job)
         finish_writes()
 

@@ -115,7 +115,7 @@ def add_rows_wide(x: Any, lanes: Any, tile: Tile, sums: Any) -> None:
 def add_gradient_rows(
     x: Any,
     words: Any,
-    bits: Any,
+    opened: Any,
     dy: Any,
     lanes: Any,
     relu: Any,
@@ -132,22 +132,25 @@ def add_gradient_rows(
         pairs = start + (stop - start) // 2 * 2
         for r in range(start, pairs, 2):
             at, below = r * width, (r + 1) * width
-            place = unpacked(words, at + begin, some, bits[0])
-            place_below = unpacked(words, below + begin, some, bits[1])
+            place = unpacked(words, at + begin, some, opened[0])
+            place_below = unpacked(words, below + begin, some, opened[1])
             for i in range(some):
                 j, lane = begin + i, np.uintp(i)
-                bit, bit_below = bits[0, np.uintp(place + i)], bits[1, np.uintp(place_below + i)]
-                g0 = dz_of(x, words, bit, dy, at, j, lanes, relu)
-                g1 = dz_of(x, words, bit_below, dy, below, j, lanes, relu)
+                is_open, is_open_below = (
+                    opened[0, np.uintp(place + i)],
+                    opened[1, np.uintp(place_below + i)],
+                )
+                g0 = dz_of(x, words, is_open, dy, at, j, lanes, relu)
+                g1 = dz_of(x, words, is_open_below, dy, below, j, lanes, relu)
                 h0 = shifted(x, at, j, lanes) * pick(lanes, INV_STD, j)
                 h1 = shifted(x, below, j, lanes) * pick(lanes, INV_STD, j)
                 totals[0, lane] += g0 + g1
                 totals[1, lane] += g0 * h0 + g1 * h1
         for r in range(pairs, stop):
-            place = unpacked(words, r * width + begin, some, bits[0])
+            place = unpacked(words, r * width + begin, some, opened[0])
             for i in range(some):
                 j, lane = begin + i, np.uintp(i)
-                g = dz_of(x, words, bits[0, np.uintp(place + i)], dy, r * width, j, lanes, relu)
+                g = dz_of(x, words, opened[0, np.uintp(place + i)], dy, r * width, j, lanes, relu)
                 h = shifted(x, r * width, j, lanes) * pick(lanes, INV_STD, j)
                 totals[0, lane] += g
                 totals[1, lane] += g * h

@@ -11,7 +11,8 @@
 ``auto``
     numba on the CPU where Numba is installed, reference everywhere else.
 
-The choice is made inside the operators, when there are values: the compiler does not see it.
+The choice is made inside the operators, when there are values: the compiler sees of it only
+whether gates are going to be kept.
 """
 
 import importlib
@@ -58,6 +59,16 @@ def choose(backend: str, x: Tensor) -> Any:
     if problem is not None:
         raise problem
     return module
+
+
+def keeps_gates(backend: str, x: Tensor) -> bool:
+    """Tell whether the forward pass on `x` keeps gates, see :mod:`bn.pytorch.gates`.
+
+    Told of tensors without values, too, and then of what will be, so nothing is an error here.
+    """
+    if x.device.type != "cpu" or backend not in ("auto", "numba") or x.numel() == 0:
+        return False
+    return module_of("numba").problem(x) is None
 
 
 @cache

@@ -7,8 +7,6 @@ from bn.pytorch.backends import reference
 from bn.pytorch.checks import PARAMETER_DTYPE
 from bn.pytorch.moments import rounded, wide_dtype
 
-KEEPS_GATES = False
-
 
 def problem(x: Tensor) -> Exception | None:
     """Return None: torch's runs wherever torch does."""

@@ -14,10 +14,15 @@ from torch import Tensor
 from bn import kernels
 from bn.pytorch.backends import reference
 from bn.pytorch.checks import PARAMETER_DTYPE
-from bn.pytorch.gates import channels_last_in_memory, is_gates, new_gates, packed
+from bn.pytorch.gates import (
+    are_channels_last,
+    channels_last_in_memory,
+    check_gates,
+    is_gates,
+    new_gates,
+    packed,
+)
 from bn.pytorch.moments import compute_dtype, wide_dtype
-
-KEEPS_GATES = True
 
 
 def problem(x: Tensor) -> Exception | None:
@@ -50,7 +55,10 @@ def forward(
 
     plan, source = _plan(x, axis)
     y, z = _new(source), _laid_out(residual, source)
-    gates = new_gates(x) if relu and z is not None else None
+    gates = None
+    if relu and z is not None:
+        gates = new_gates(x)
+        gates[-1] = plan.layout.moved
     held = source, z, y, gates
     at = [_address(tensor) for tensor in held]
     made, suspect = work.forward(plan, held, at, _vector(gamma), _vector(beta), eps, relu)
@@ -73,11 +81,13 @@ def backward(
     """Return what :func:`bn.pytorch.backends.reference.backward` does."""
     from bn.kernels.numba_cpu import work
 
-    plan, source = _plan(x, axis)
-    upstream = _laid_out(dy.to(x.dtype), source)
     gates = kept if relu else None
-    if gates is not None and not is_gates(gates):
+    if gates is not None and not is_gates(gates):  # those of another backend, or none
         return reference.backward(dy, x, gamma, beta, kept, statistics, axis, relu)
+    if gates is not None:
+        check_gates(gates, x)
+    plan, source = _plan(x if gates is None else _in_order_of(gates, x, axis), axis)
+    upstream = _laid_out(dy.to(x.dtype), source)
     dx, dz = _new(source), None if gates is None else _new(source)
     held = upstream, source, gates, dx, dz
     at = [_address(tensor) for tensor in held]
@@ -144,6 +154,14 @@ def _plan(x: Tensor, axis: int) -> tuple[Any, Tensor]:
 
 
 _NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in PARAMETER_DTYPE}
+
+
+def _in_order_of(gates: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Return x with the strides that it had when the gates were made, or packed in that order."""
+    wanted = are_channels_last(gates)
+    if channels_last_in_memory(x, axis) == wanted:
+        return x
+    return x.movedim(axis, -1).contiguous().movedim(-1, axis) if wanted else x.contiguous()
 
 
 def _vector(values: Tensor | None) -> Any:

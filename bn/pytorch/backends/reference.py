@@ -19,8 +19,6 @@ from bn.pytorch.moments import (
     widened,
 )
 
-KEEPS_GATES = False
-
 
 def problem(x: Tensor) -> Exception | None:
     """Return None: these run wherever torch does."""

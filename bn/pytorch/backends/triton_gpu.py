@@ -8,8 +8,6 @@ from torch import Tensor
 from bn import kernels
 from bn.pytorch.checks import PARAMETER_DTYPE
 
-KEEPS_GATES = False
-
 
 def problem(x: Tensor) -> Exception | None:
     """Return why the kernels cannot compute on `x`, if so."""
