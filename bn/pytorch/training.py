@@ -288,7 +288,7 @@ def _double_gradient(
     for_dy, for_x, for_gamma = batch_norm_double_backward_op(
         u, v, w, s, dy, x, gamma, *others, ctx.axis, ctx.relu
     )
-    return for_dy, for_x, None if gamma is None else for_gamma.to(gamma.dtype), *[None] * 8
+    return for_dy, for_x, None if gamma is None else for_gamma.to(gamma.dtype), *[None] * 6
 
 
 batch_norm_backward_op.register_autograd(_double_gradient, setup_context=_save_backward)

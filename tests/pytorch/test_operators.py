@@ -1,6 +1,7 @@
 """What torch asks of an operator: its own checks, the compiler, autocast, transforms."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -276,3 +277,44 @@ def test_saved_for_the_backward_pass():
         pytorch.BatchNorm2d(3)(x)
     assert sorted(t.numel() for t in saved) == [3, 4 * 3, x.numel()]
     assert any(t.data_ptr() == x.data_ptr() for t in saved)
+
+
+def test_a_gradient_for_each_input_of_an_operator():
+    """torch 2.13 takes more of them, too; 2.14 refuses that."""
+    x, dy, u, s = torch.randn(4, 6, 3)
+    gamma, beta, v, w = torch.randn(4, 3)
+    mean, var = x.mean(0), x.var(0)
+    _, statistics, _ = training.batch_norm_op(x, gamma, beta, None, 1e-3, 1, False, "auto")
+    types = {"gamma_dtype": gamma.dtype, "beta_dtype": beta.dtype}
+    saved = x, gamma, None, None, statistics
+    fixed = x, mean, var, gamma
+    for operator, gradient, context, given in (
+        (
+            training.batch_norm_op,
+            training._gradient,
+            {"saved_tensors": saved, "how": (1, False, "auto"), "has_residual": False, **types},
+            (dy,),
+        ),
+        (
+            training.batch_norm_backward_op,
+            training._double_gradient,
+            {"saved_tensors": (dy, *saved), "axis": 1, "relu": False},
+            (u, v, w, s),
+        ),
+        (
+            inference.batch_norm_inference_op,
+            inference._gradient,
+            {"saved_tensors": fixed, "eps": 1e-3, "axis": 1, **types},
+            (dy,),
+        ),
+        (
+            inference.batch_norm_inference_backward_op,
+            inference._double_gradient,
+            {"saved_tensors": (dy, *fixed), "eps": 1e-3, "axis": 1},
+            (u, v, w),
+        ),
+    ):
+        found = gradient(SimpleNamespace(**context), *given)
+        assert len(found) == len(operator._opoverload._schema.arguments)
+    # where y got no gradient, and nothing was to be filled with zeros
+    assert training._gradient(None, None) == (None,) * 8
