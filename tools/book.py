@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
-INDEX = ROOT / "_build" / "html" / "index.html"
+INDEX = Path("_build", "html", "index.html")
 
 # What a page can depend on without Sphinx knowing.
 BEHIND_THE_PAGES = (
@@ -67,7 +67,7 @@ def build(root: Path = ROOT) -> Path:
         if made.returncode:
             raise BuildError(re.sub(r"\x1b\[[0-9;]*m", "", made.stdout))  # without colours
         stamp.write_text(wanted, encoding="utf-8")
-    return output / "html" / "index.html"
+    return root / INDEX
 
 
 def jupyter_book() -> str:

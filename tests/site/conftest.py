@@ -105,7 +105,7 @@ def built() -> Path | book.BuildError:
     note.parent.mkdir(exist_ok=True)
     with FileLock(note.with_suffix(".lock")):
         if this_run and note.is_file() and note.read_text(encoding="utf-8") == this_run:
-            return book.INDEX
+            return book.ROOT / book.INDEX
         try:
             index = book.build()
         except book.BuildError as error:

@@ -62,8 +62,9 @@ class Plan:
         self.past_caches = math.prod(shape) * stored.itemsize >= PAST_CACHES
         self.pieces = pieces(self.layout)
         size = self.layout.length if self.layout.planes else self.layout.lanes
-        self.together = WORD // math.gcd(size, WORD)  # so many rows begin and end with
-        # a word. Where that leaves less rows than threads, as (64, 100001) does, some wait
+        # So many rows begin and end with a word of gates. Threads get no less than that: where
+        # there are few rows and their size is odd, as in (64, 100001), some have nothing to do.
+        self.together = WORD // math.gcd(size, WORD)
         self.some_channels = -(-self.layout.channels // SOME_CHANNELS)
         self.unused: list[Any] = []  # what calls have worked with, for the next ones
 

@@ -82,11 +82,13 @@ def backward(
     from bn.kernels.numba_cpu import work
 
     gates = kept if relu else None
-    if gates is not None and not is_gates(gates):  # those of another backend, or none
-        return reference.backward(dy, x, gamma, beta, kept, statistics, axis, relu)
+    ordered = x
     if gates is not None:
+        if not is_gates(gates):  # the residual itself, kept by another backend's forward pass
+            return reference.backward(dy, x, gamma, beta, kept, statistics, axis, relu)
         check_gates(gates, x)
-    plan, source = _plan(x if gates is None else _in_order_of(gates, x, axis), axis)
+        ordered = _in_order_of(gates, x, axis)
+    plan, source = _plan(ordered, axis)
     upstream = _laid_out(dy.to(x.dtype), source)
     dx, dz = _new(source), None if gates is None else _new(source)
     held = upstream, source, gates, dx, dz
