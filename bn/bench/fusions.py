@@ -59,15 +59,15 @@ def best_eager(ms: dict[str, float]) -> str:
 
 
 def network(kind: str, form: Form, channels: int, backend: Any = "auto") -> tuple[Any, Any]:
-    """Return a function of x, or of x and the residual, and its module."""
+    """Return a function of x, or of x and the residual, and its batch norm."""
     from torch import nn
 
     from bn.pytorch import BatchNorm2d, BatchNormAddReLU, BatchNormReLU
 
     if form.ours:
         ours = {"bn": BatchNorm2d, "bn_relu": BatchNormReLU, "bn_add_relu": BatchNormAddReLU}
-        module: Any = ours[kind](channels, backend=backend)
-        return module, module
+        made: Any = ours[kind](channels, backend=backend)
+        return made, made if kind == "bn" else made.norm
     module = nn.BatchNorm2d(channels)
 
     def bn_relu(x: Any) -> Any:

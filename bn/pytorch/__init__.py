@@ -11,11 +11,13 @@
 ``convert``
     Swap the batch norms of a whole model.
 ``fuse``
-    Put each batch norm of a model and the ReLU after it into one.
+    Let each batch norm of a model and the ReLU after it run as one.
 
 Forward and backward are operators of torch in closed form, and so is the gradient of the
 gradient. Therefore they work with autograd (twice), ``torch.compile``, ``torch.export``, autocast
-and every memory format.
+and every memory format. (Whoever loads an exported program needs the operators, too: ``import
+bn.pytorch`` before.) For torch.func and forward-mode derivatives, of any order, the formula is
+computed in plain operations of torch (:mod:`bn.pytorch.formula`), whatever the backend.
 
 Which code computes is chosen by ``backend``:
 
@@ -51,6 +53,12 @@ differences beyond float32    y is NaN                          OverflowError; o
 NaN or infinity in a batch    running statistics spoilt for     statistics and counter stay; y
                               ever                              shows it; or an error (option
                                                                 ``nonfinite``)
+negative running variance     y is NaN                          ValueError; on a GPU y is NaN
+(N, C, L, 1), dy transposed   dx wrong by its own size, on the  right
+                              CPU (torch 2.6 to 2.14)
+evaluation, step, backward    dx of the evaluation is made      right
+                              with the moved statistics: wrong
+activation checkpointing      running statistics move twice     once
 empty batch in training       counted                           not counted
 eps = 0 in training           refused                           allowed; a constant channel is an
                                                                 error, on a GPU NaN
@@ -61,11 +69,14 @@ wrong number of channels      RuntimeError, or accepted if      ValueError
                               nothing is learned or tracked
 float64 input, float32        RuntimeError                      computed in float64
 module
-third derivative              given                             NotImplementedError
-torch.func.grad               works                             RuntimeError, as for any custom
-                                                                operator; use torch.autograd.grad
-torch.jit.script, torch.fx    work                              refused: ``convert`` to torch.nn
+third derivative              wrong in training                 NotImplementedError; torch.func
+                                                                gives it
+momentum = None, compiled     a break in the graph              compiled as a whole
+torch.func, compiled          compiled as a whole               a break in the graph
+torch.jit.script              works                             refused: ``convert`` to torch.nn
                                                                 before; so too for ONNX
+torch.ao.quantization         folds it into the convolution     refused, or (FX) left by itself:
+                                                                ``convert`` to torch.nn before
 ============================  ================================  ================================
 
 ``torch.vmap`` takes the statistics of each slice by itself, one slice after the other. A module

@@ -1,14 +1,24 @@
-"""Whether a call of an operator has to go through torch.
+"""Who is around when batch norm is called: what torch is doing, told without a word to it.
 
-Compilers, tracers, modes and tensors that stand for others all see operators. Where there is none
-of them, torch would only find out, each time anew, that the operator's own function is to be
-called, and with an operator that is written in Python this takes longer than many a batch norm.
+**Whether a call of an operator has to go through torch** (:func:`nobody_watches`). Compilers,
+tracers, modes and tensors that stand for others all see operators. Where there is none of them,
+torch would only find out, each time anew, that the operator's own function is to be called, and
+with an operator that is written in Python this takes longer than many a batch norm.
+
+**Whether operators will do** (:func:`is_transformed`). torch.func and forward-mode derivatives do
+not go through an operator of torch's library; see :mod:`bn.pytorch.formula`.
+
+**Whether this is the same batch again** (:func:`in_backward_pass`), and whether torch.fx only
+wants to know what would be called (:func:`recorded_by_fx`).
 """
 
 from functools import cache
+from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 _PLAIN_TYPES = (Tensor, nn.Parameter)
 
@@ -49,3 +59,40 @@ def _modes() -> bool:
         torch._C._len_torch_dispatch_stack() > 0
         or torch._C._functorch.maybe_current_level() is not None
     )
+
+
+def is_transformed(*tensors: Tensor | None) -> bool:
+    """Tell whether torch.func is at work, or a tensor carries a forward-mode derivative."""
+    if torch._C._functorch.maybe_current_level() is not None:
+        return True
+    if forward_ad._current_level < 0:
+        return False
+    unpack: Any = forward_ad.unpack_dual  # mypy: torch left it without types
+    return any(t is not None and unpack(t).tangent is not None for t in tensors)
+
+
+def in_backward_pass() -> bool:
+    """Tell whether autograd is computing gradients on this thread.
+
+    A forward pass in the middle of that is activation checkpointing, which computes again what
+    it did not keep, from a batch that has been seen before.
+    """
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def recorded_by_fx(module: nn.Module, *inputs: Any) -> Any:
+    """Return None; if torch.fx is tracing, its record of a call of `module` as a whole.
+
+    So our modules are leaves of its graphs, as torch.nn's are.
+    """
+    for each in inputs:
+        if isinstance(each, torch.fx.Proxy):
+            tracer: Any = each.tracer
+            name = tracer.path_of_module(module)
+            if not name:
+                raise TypeError(
+                    f"torch.fx cannot trace a {type(module).__name__} by itself, only a model "
+                    'that holds it; or swap it for torch.nn\'s with convert(module, to="torch")'
+                )
+            return tracer.create_proxy("call_module", name, inputs, {})
+    return None

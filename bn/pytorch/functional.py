@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from bn.pytorch import formula
 from bn.pytorch.backends import Backend, check_backend
 from bn.pytorch.checks import check_channels, check_input, check_residual, check_upstream
+from bn.pytorch.eager import in_backward_pass, is_transformed
 from bn.pytorch.inference import batch_norm_inference_op
 from bn.pytorch.running import NonFinite, update_from
 from bn.pytorch.training import batch_norm_backward_op, train
@@ -193,6 +195,21 @@ def batch_norm_inference(
     TypeError, ValueError
         If an argument does not fit; on the CPU, if a variance is negative or `var + eps` is 0.
     """
+    return _inference(x, mean, var, gamma, beta, None, eps, axis, False, backend)
+
+
+def _inference(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    residual: Tensor | None,
+    eps: float,
+    axis: int,
+    relu: bool,
+    backend: Backend,
+) -> Tensor:
     check_input("x", x)
     axis = as_axis(axis, tuple(x.shape))
     for name, value in (("mean", mean), ("var", var)):
@@ -201,12 +218,16 @@ def batch_norm_inference(
         check_channels(name, value, x, axis)
     check_channels("gamma", gamma, x, axis)
     check_channels("beta", beta, x, axis)
+    check_residual(residual, x)
     check_eps(eps)
     check_backend(backend)
-    y: Tensor = batch_norm_inference_op(
-        x, mean.detach(), var.detach(), gamma, beta, float(eps), axis, backend
-    )
-    return y
+    mean, var = mean.detach(), var.detach()
+    if is_transformed(x, gamma, beta, residual):
+        return formula.inference(x, mean, var, gamma, beta, residual, eps, axis, relu)
+    y: Tensor = batch_norm_inference_op(x, mean, var, gamma, beta, float(eps), axis, backend)
+    if residual is not None:
+        y = y.add_(residual)  # y is new, and nobody else has seen it
+    return y.relu_() if relu else y
 
 
 def batch_norm(
@@ -235,7 +256,8 @@ def batch_norm(
         As in :func:`batch_norm_forward`.
     running_mean, running_var : tensor, shape (C,), optional
         In training they are moved, in place, towards the statistics of the mini-batch; in
-        inference they are what x is normalized with.
+        inference they are what x is normalized with. In the middle of a backward pass they are
+        not moved: that is activation checkpointing, which runs a forward pass again.
     training : bool
         Whether to normalize with the statistics of the mini-batch.
     momentum, unbiased, nonfinite, num_batches
@@ -261,16 +283,11 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("training is False: running_mean and running_var must be given")
-        check_input("x", x)
-        check_residual(residual, x)
-        y = batch_norm_inference(
-            x, running_mean, running_var, gamma, beta, eps=eps, axis=axis, backend=backend
+        return _inference(
+            x, running_mean, running_var, gamma, beta, residual, eps, axis, relu, backend
         )
-        if residual is not None:
-            y = y.add_(residual)  # y is new, and nobody else has seen it
-        return y.relu_() if relu else y
     y, cache = _forward(x, gamma, beta, residual, eps, axis, relu, backend)
-    if running_mean is not None and running_var is not None:
+    if running_mean is not None and running_var is not None and not in_backward_pass():
         check_channels("running_mean", running_mean, x, cache.axis)
         check_channels("running_var", running_var, x, cache.axis)
         update_from(

@@ -1,20 +1,19 @@
-"""Put a batch norm and the ReLU after it into one module, all through a model."""
+"""Let each batch norm and the ReLU after it run as one, all through a model."""
 
-from collections import Counter
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import TypeVar
 
 from torch import nn
 
 from bn.pytorch.backends import Backend, check_backend
-from bn.pytorch.convert import OURS, PAIRS
-from bn.pytorch.fused import BatchNormReLU
-from bn.pytorch.modules import check_options
+from bn.pytorch.convert import OURS, PAIRS, check_model, check_swap, swap
+from bn.pytorch.fused import FusedSequential, fused
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def fuse(model: Model, *, backend: Backend = "auto") -> Model:
-    """Make one module of every batch norm and ReLU that follow each other in an nn.Sequential.
+    """Run every batch norm and ReLU that follow each other in an nn.Sequential in one operator.
 
     What happens in a ``forward`` method cannot be seen from outside: there, write
     :class:`~bn.pytorch.BatchNormReLU` or :class:`~bn.pytorch.BatchNormAddReLU` yourself.
@@ -22,9 +21,10 @@ def fuse(model: Model, *, backend: Backend = "auto") -> Model:
     Parameters
     ----------
     model : torch.nn.Module
-        Changed IN PLACE. The batch norm, of torch.nn's or of this package's, stays the same
-        object and becomes a :class:`~bn.pytorch.BatchNormReLU`; in the place of the ReLU there
-        is an ``nn.Identity``. So parameters, optimizers and the names in ``state_dict`` stay.
+        Changed IN PLACE. Each ``nn.Sequential`` with such a pair gets another class, which runs
+        the two as one, and torch.nn's batch norms of such pairs become this package's, as by
+        :func:`convert`. All modules stay the same objects in their places; so do parameters, and
+        the names in ``state_dict``.
     backend : {"auto", "reference", "numba", "torch", "triton"}
         Which code computes in those that were torch.nn's, see :mod:`bn.pytorch`.
 
@@ -40,29 +40,36 @@ def fuse(model: Model, *, backend: Backend = "auto") -> Model:
 
     Notes
     -----
-    Left as they are: a batch norm that is used in several places, a ReLU with hooks, and
-    subclasses, because they may do more.
+    Batch norms are still found by ``isinstance``, to freeze them for example. Where one of the
+    two has hooks, or is replaced later (``SyncBatchNorm.convert_sync_batchnorm``, folding,
+    quantization), they run one after the other, as before. An ``nn.Sequential`` with a forward
+    method of its own is left alone, and so are subclasses of batch norms and ReLUs.
+
+    ``convert(model, to="torch")`` is the way back.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model is of type {type(model).__name__}, expected a torch.nn.Module")
+    check_model(model)
     check_backend(backend)
-    uses = Counter(id(m) for _, m in model.named_modules(remove_duplicate=False))
-    found: list[tuple[Any, int]] = []
-    blocks: list[Any] = [m for m in model.modules() if isinstance(m, nn.Sequential)]
-    for block in blocks:
-        if type(block).forward is not nn.Sequential.forward:
+    blocks: list[nn.Module] = []
+    norms: dict[str, nn.Module] = {}
+    for name, block in model.named_modules():
+        if not isinstance(block, nn.Sequential):
             continue
-        for i in range(len(block) - 1):
-            norm, relu = block[i], block[i + 1]
-            hooks = relu._forward_hooks or relu._forward_pre_hooks or relu._backward_hooks
-            known = type(norm) in PAIRS or type(norm) in OURS
-            if known and type(relu) is nn.ReLU and uses[id(norm)] == 1 and not hooks:
-                check_options(norm.num_features, norm.eps, norm.momentum)
-                found.append((block, i))
-    for block, i in found:
-        norm = block[i]
-        if type(norm) in PAIRS:
-            norm.unbiased, norm.nonfinite, norm.backend = True, "keep", backend
-        norm.__class__ = BatchNormReLU
-        block[i + 1] = nn.Identity()
+        if type(block).forward not in (nn.Sequential.forward, FusedSequential.forward):
+            continue
+        found = {
+            f"{name}.{key}".removeprefix("."): norm
+            for (key, norm), (_, relu) in pairwise(block.named_children())
+            if type(relu) is nn.ReLU and (type(norm) in PAIRS or type(norm) in OURS)
+        }
+        if found:
+            blocks.append(block)
+            norms |= {where: norm for where, norm in found.items() if type(norm) in PAIRS}
+    for where, norm in norms.items():
+        check_swap(norm, where, "bn")
+    for norm in norms.values():
+        if type(norm) in PAIRS:  # not yet swapped, in another place
+            swap(norm, "bn", backend)
+    for block in blocks:
+        if not isinstance(block, FusedSequential):
+            block.__class__ = fused(type(block))  # type: ignore[arg-type]
     return model

@@ -1,45 +1,106 @@
-"""Batch norm and what follows it in one operator: half the memory traffic, half of what is kept.
+"""Batch norm and what follows it in one operator: less memory traffic, and less that is kept.
 
 A ReLU by itself reads y from memory, writes it again, and keeps it for the backward pass, only to
-find out where it was closed. That can be found again from x, which batch norm keeps anyway. With
-an addition before the ReLU it cannot; the kernels for the CPU then keep a bit for each element,
-and everything else keeps what was added.
+find out where it was closed. That can be found again from x, which batch norm keeps anyway; so
+half as much is kept, unless what comes next keeps y for itself, as a convolution does. With an
+addition before the ReLU it cannot be found again; the kernels for the CPU then keep a bit for
+each element, and everything else keeps what was added.
+
+The modules here hold a batch norm and have none of its attributes, so that nothing takes them for
+one: a tool that freezes, synchronizes or folds batch norms finds the one inside, and whatever it
+makes of that, the ReLU stays. What runs in one operator is decided in each call: as soon as
+somebody could see a difference (a hook, another module in its place), one runs after the other.
 """
 
-from torch import Tensor
+from typing import Any
 
-from bn.pytorch.modules import _Forward
+import torch
+import torch.fx
+from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
+
+from bn.pytorch.eager import recorded_by_fx
+from bn.pytorch.modules import BatchNorm1d, BatchNorm2d, BatchNorm3d
+
+_OURS = (BatchNorm1d, BatchNorm2d, BatchNorm3d)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-class _AnyDimension(_Forward):
-    """Takes (N, C) and (N, C, ...) alike."""
+def run_as_one(norm: nn.Module, relu: nn.Module | None = None) -> bool:
+    """Tell whether a batch norm and the ReLU after it may run in one operator.
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() < 2:
-            raise ValueError(f"expected at least 2D input (got {input.dim()}D input)")
+    That is if they are what they seem, and nobody wants to see what passes between them.
+    """
+    if type(norm) not in _OURS or type(relu) not in (nn.ReLU, type(None)):
+        return False
+    on_all: Any = nn.modules.module._has_any_global_hook  # mypy: torch left it without types
+    return not (on_all() or _is_watched(norm) or _is_watched(relu))
 
 
-class BatchNormReLU(_AnyDimension):
+def _is_watched(module: nn.Module | None) -> bool:
+    """Tell whether a module has hooks, or a forward function of its own."""
+    if module is None:
+        return False
+    return "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOKS)
+
+
+class _WithBatchNorm(nn.Module):
+    """Holds the batch norm, `norm`, for x of shape (N, C) or (N, C, ...)."""
+
+    norm: nn.Module
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__()
+        self.norm = BatchNorm2d(*args, **options)
+
+    def normalized(self, input: Tensor) -> Tensor:
+        """Return what `norm` makes of any number of axes, by itself."""
+        if input.dim() == 4:
+            return self.norm(input)  # type: ignore[no-any-return]
+        four_axes = input.unsqueeze(-1).flatten(2).unsqueeze(-1)
+        return self.norm(four_axes).reshape(input.shape)  # type: ignore[no-any-return]
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
+    ) -> None:
+        """Take the checkpoint of a batch norm alone, too."""
+        for name in (*self.norm._parameters, *self.norm._buffers):
+            if prefix + name in state_dict:
+                state_dict[f"{prefix}norm.{name}"] = state_dict.pop(prefix + name)
+        super()._load_from_state_dict(state_dict, prefix, *args, **options)
+
+
+class BatchNormReLU(_WithBatchNorm):
     """``relu(batch_norm(x))`` for x of shape (N, C) or (N, C, ...).
 
-    Its parameters, buffers and ``state_dict`` are those of the batch norm alone, so a checkpoint
-    of ``nn.BatchNorm2d`` followed by ``nn.ReLU`` fits. With NaN the ReLU passes it on.
+    Parameters are those of :class:`BatchNorm1d`. The batch norm itself is the attribute `norm`, a
+    :class:`BatchNorm2d`. The checkpoint of an ``nn.BatchNorm2d`` alone fits, too; names in its own
+    begin with ``norm.``. NaN passes through the ReLU.
 
-    Parameters and errors are those of :class:`BatchNorm1d`.
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`BatchNorm1d` does.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Return y; in training, move the running statistics too."""
-        return self._normalize(input, relu=True)
+        if not is_scripting():
+            recorded: Tensor | None = recorded_by_fx(self, input)
+            if recorded is not None:
+                return recorded
+            if run_as_one(self.norm):
+                return self.norm.normalize(input, relu=True)  # type: ignore[operator,no-any-return]
+        return torch.relu(self.normalized(input))
 
 
-class BatchNormAddReLU(_AnyDimension):
+class BatchNormAddReLU(_WithBatchNorm):
     """``relu(batch_norm(x) + residual)``: the end of a residual block.
 
-    Parameters and errors are those of :class:`BatchNorm1d`.
+    Parameters, `norm`, checkpoints and errors are those of :class:`BatchNormReLU`.
     """
 
-    def forward(self, input: Tensor, residual: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, input: Tensor, residual: Tensor) -> Tensor:
         """Return y; in training, move the running statistics too.
 
         Parameters
@@ -52,4 +113,60 @@ class BatchNormAddReLU(_AnyDimension):
         TypeError, ValueError
             As :class:`BatchNorm1d` does, and if `residual` does not fit.
         """
-        return self._normalize(input, relu=True, residual=residual)
+        if not is_scripting():
+            recorded: Tensor | None = recorded_by_fx(self, input, residual)
+            if recorded is not None:
+                return recorded
+            if run_as_one(self.norm):
+                return self.norm.normalize(  # type: ignore[operator,no-any-return]
+                    input, relu=True, residual=residual
+                )
+        return torch.relu(self.normalized(input) + residual)
+
+
+class FusedSequential(nn.Sequential):
+    """An ``nn.Sequential`` that runs each batch norm and the ReLU after it in one operator.
+
+    :func:`fuse` makes it. The modules in it are those of the ``nn.Sequential``.
+    """
+
+    def forward(self, input: Any) -> Any:
+        """Return what the modules make of the input, one after the other."""
+        modules = list(self)
+        position = 0
+        while position < len(modules):
+            module, after = modules[position], modules[position + 1 : position + 2]
+            as_one = bool(after) and run_as_one(module, after[0])
+            if as_one and not isinstance(input, torch.fx.Proxy):
+                input = module.normalize(input, relu=True)  # type: ignore[operator]
+                position += 2
+            else:
+                input = module(input)
+                position += 1
+        return input
+
+
+#: Each kind of nn.Sequential, and what runs its batch norms and ReLUs as one.
+_FUSED: dict[type[nn.Sequential], type[FusedSequential]] = {nn.Sequential: FusedSequential}
+
+
+def fused(kind: type[nn.Sequential]) -> type[FusedSequential]:
+    """Return the FusedSequential for instances of `kind`, which is nn.Sequential or inherits."""
+    if kind not in _FUSED:
+
+        def reduce(self: Any, protocol: Any) -> Any:
+            return _remade, (kind,), vars(self).copy()  # for copy and pickle: it has no name
+
+        members = {"__module__": __name__, "__reduce_ex__": reduce}
+        _FUSED[kind] = type(f"Fused{kind.__name__}", (FusedSequential, kind), members)
+    return _FUSED[kind]
+
+
+def _remade(kind: type[nn.Sequential]) -> FusedSequential:
+    made = fused(kind)
+    return made.__new__(made)
+
+
+def plain(kind: type[nn.Sequential]) -> type[nn.Sequential]:
+    """Return what :func:`fused` has made `kind` of, or `kind` itself."""
+    return next((before for before, after in _FUSED.items() if after is kind), kind)

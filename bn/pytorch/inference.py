@@ -15,7 +15,14 @@ from torch import Tensor
 
 from bn.pytorch.backends import choose, reference
 from bn.pytorch.checks import PARAMETER_DTYPE
-from bn.pytorch.moments import along, channel_sum, refuse_third, rounded
+from bn.pytorch.moments import (
+    along,
+    as_output,
+    channel_sum,
+    new_output,
+    refuse_third,
+    rounded,
+)
 
 # --- forward ---------------------------------------------------------------------------------
 
@@ -33,8 +40,8 @@ def batch_norm_inference_op(
 ) -> Tensor:
     """Return y like x."""
     inv_std = reference.inverse_std(var, x, eps)  # raises where there is none
-    made: Tensor = choose(backend, x).inference(x, mean, var, inv_std, gamma, beta, eps, axis)
-    return made
+    y = choose(backend, x).inference(x, mean, var, inv_std, gamma, beta, eps, axis)
+    return as_output(y, x)
 
 
 @batch_norm_inference_op.register_fake
@@ -48,7 +55,7 @@ def _(
     axis: int,
     backend: str,
 ) -> Tensor:
-    return torch.empty_like(x)
+    return new_output(x)
 
 
 # --- gradient --------------------------------------------------------------------------------
@@ -91,7 +98,8 @@ def _(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, mean, var, gamma, beta, ctx.eps, ctx.axis, _ = inputs
-    ctx.save_for_backward(x, mean, var, gamma)
+    # copies: between this and the backward pass a training step may move running statistics
+    ctx.save_for_backward(x, mean.clone(), var.clone(), gamma)
     ctx.beta_dtype = None if beta is None else beta.dtype
 
 

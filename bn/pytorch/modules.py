@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bn.pytorch.backends import Backend, check_backend
-from bn.pytorch.checks import check_residual
+from bn.pytorch.checks import check_input, check_residual
+from bn.pytorch.eager import recorded_by_fx
 from bn.pytorch.functional import batch_norm
 from bn.pytorch.running import NonFinite, check_momentum, check_nonfinite
 from bn.reference.checks import check_eps
@@ -65,13 +66,17 @@ class _Forward(nn.modules.batchnorm._BatchNorm):
             If the input has the wrong number of axes or of channels; in training, if it has one
             value per channel, or (with ``nonfinite="raise"``) holds NaN or infinity.
         """
-        return self._normalize(input)
+        recorded: Tensor | None = recorded_by_fx(self, input)
+        if recorded is not None:
+            return recorded
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        return self.normalize(input)
 
-    def _normalize(
+    def normalize(
         self, input: Tensor, relu: bool = False, residual: Tensor | None = None
     ) -> Tensor:
-        """Return y, through a ReLU and with another branch added before it, if so asked."""
-        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        """Return y for any number of axes; if asked, with `residual` added, and through a ReLU."""
+        check_input("input", input)
         if input.shape[1] != self.num_features:
             raise ValueError(
                 f"input has shape {tuple(input.shape)}, so {input.shape[1]} channels on axis 1; "
@@ -81,6 +86,12 @@ class _Forward(nn.modules.batchnorm._BatchNorm):
             if input.numel() == 0:
                 check_residual(residual, input)
                 return self._nothing(input if residual is None else input + residual)
+            if not self.training and input.numel() == input.shape[1]:
+                raise ValueError(
+                    f"input has shape {tuple(input.shape)}, 1 value per channel, and this module "
+                    "has no running statistics (track_running_stats=False): in evaluation, too, "
+                    "it takes those of the batch, for which it needs at least 2 values"
+                )
             moving = self.training and self.track_running_stats
             return batch_norm(
                 input,
@@ -108,6 +119,14 @@ class _Forward(nn.modules.batchnorm._BatchNorm):
             relu=relu,
             residual=residual,
             backend=self.backend,
+        )
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Tell torch.jit.script, which asks each module for what it can compile."""
+        raise TypeError(
+            f"{type(self).__name__} of bn.pytorch cannot be compiled by torch.jit.script, which "
+            "knows torch's own modules only; swap those of the whole model for torch.nn's before: "
+            'bn.pytorch.convert(model, to="torch")'
         )
 
     def _nothing(self, input: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 
 from bn.pytorch.checks import PARAMETER_DTYPE
 
@@ -62,6 +63,25 @@ def rounded(values: Tensor, model: Tensor) -> Tensor:
     if values.dtype == result.dtype and values.stride() == result.stride():
         return values
     return result.copy_(values)
+
+
+def new_output(x: Tensor) -> Tensor:
+    """Return room for a y like `x`, laid out as torch.nn would lay it out.
+
+    So what comes after it may do what it does with torch.nn, such as ``y.view``: whatever the
+    strides of x are, y is packed, with the channels last if x looks like that.
+    """
+    if x.is_contiguous():
+        return torch.empty_like(x)
+    return torch.empty_like(x, memory_format=suggest_memory_format(x))
+
+
+def as_output(y: Tensor, x: Tensor) -> Tensor:
+    """Return `y`, in the type of `x`, laid out like :func:`new_output`."""
+    if x.is_contiguous() and y.is_contiguous():
+        return y
+    result = new_output(x)
+    return y if y.stride() == result.stride() else result.copy_(y)
 
 
 def channel_sum(values: Tensor, axis: int) -> Tensor:
@@ -186,6 +206,7 @@ def check_on_cpu(
 def refuse_third(ctx: Any, *_: Tensor) -> None:
     """Stand where the gradient of a second gradient would be: there is none."""
     raise NotImplementedError(
-        "bn.pytorch is differentiable twice, and this asks for a third derivative; "
-        "for more, write the formula in plain torch operations, or use torch.nn.BatchNorm"
+        "bn.pytorch is differentiable twice by autograd, and this asks for a third derivative. "
+        "Nest torch.func.grad, for which bn.pytorch computes by plain operations of torch. (A "
+        "third derivative of torch.nn's batch norm is no way out: in training it is wrong.)"
     )

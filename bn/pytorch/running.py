@@ -139,7 +139,7 @@ def _numpy_can(*tensors: Tensor) -> bool:
     return nobody_watches(*tensors) and all(t.dtype in _KNOWN_TO_NUMPY for t in tensors)
 
 
-_KNOWN_TO_NUMPY = (torch.float32, torch.float64)
+_KNOWN_TO_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 def _update(
@@ -182,7 +182,9 @@ def _update_now(
     pairs = [(r.detach(), new) for r, new in ((running_mean, mean), (running_var, var))]
     with np.errstate(over="ignore", invalid="ignore"):
         if nonfinite != "propagate":
-            fits = [np.isfinite(new.astype(r.numpy().dtype, copy=False)) for r, new in pairs]
+            fits = [
+                np.isfinite(new.astype(_KNOWN_TO_NUMPY[r.dtype], copy=False)) for r, new in pairs
+            ]
             if not (fits[0].all() and fits[1].all()):
                 if nonfinite == "raise":
                     require_finite(torch.from_numpy(fits[0] & fits[1]))
@@ -192,5 +194,5 @@ def _update_now(
             if momentum is None:
                 momentum = 1 / num_batches.item()
         for running, new in pairs:
-            old = running.numpy()
+            old = running.clone().numpy()  # of its own memory: an array there forbids to resize it
             running.copy_(torch.from_numpy(old + momentum * (new - old)))

@@ -47,15 +47,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bn.pytorch import formula
 from bn.pytorch.backends import choose, keeps_gates, reference
 from bn.pytorch.checks import PARAMETER_DTYPE
-from bn.pytorch.eager import nobody_watches
+from bn.pytorch.eager import is_transformed, nobody_watches
 from bn.pytorch.gates import new_gates, no_gates
 from bn.pytorch.moments import (
     along,
+    as_output,
     centre,
     channel_sum,
     deviations,
+    new_output,
     refuse_third,
     rounded,
     wide_dtype,
@@ -74,13 +77,13 @@ def batch_norm(
     relu: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return y like x; (4, C): pivot, offset, var and inv_std, see `moments`; and the gates.
+    """Return y; (4, C): pivot, offset, var and inv_std, see `moments`; and the gates.
 
     Those are empty unless there are a ReLU and a residual, and the backend keeps them.
     """
     module = choose(backend, x)
     y, statistics, gates = module.forward(x, gamma, beta, residual, eps, axis, relu)
-    return y, statistics, no_gates(x) if gates is None else gates
+    return as_output(y, x), statistics, no_gates(x) if gates is None else gates
 
 
 batch_norm_op = torch.library.custom_op("bn_book::batch_norm", batch_norm, mutates_args=())
@@ -99,7 +102,7 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     wanted = relu and residual is not None and keeps_gates(backend, x)
     gates = new_gates(x) if wanted else no_gates(x)
-    return torch.empty_like(x), x.new_empty((4, x.shape[axis]), dtype=wide_dtype(x)), gates
+    return new_output(x), x.new_empty((4, x.shape[axis]), dtype=wide_dtype(x)), gates
 
 
 # --- gradient --------------------------------------------------------------------------------
@@ -204,6 +207,8 @@ def train(
     *options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Call the operator; where nobody watches, what it does. Return y and the statistics."""
+    if is_transformed(x, gamma, beta, residual):
+        return formula.train(x, gamma, beta, residual, *options[:-1])  # there are no backends
     watched = not nobody_watches(x, gamma, beta, residual)
     call: Any = batch_norm_op if watched else _Unwatched.apply
     y, statistics, _ = call(x, gamma, beta, residual, *options)

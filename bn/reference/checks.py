@@ -92,7 +92,7 @@ def check_eps(eps: float) -> None:
     """Raise unless `eps` is a finite number of at least 0."""
     if not isinstance(eps, NUMBER) or isinstance(eps, bool):
         raise TypeError(f"eps is {eps!r}, expected a number such as 1e-5")
-    if not math.isfinite(eps) or eps < 0:
+    if not 0 <= eps < math.inf:  # so that NaN fails, and torch.compile can follow
         raise ValueError(f"eps is {eps}, expected a finite number that is 0 or more")
 
 

@@ -81,7 +81,7 @@ def test_any_view_of_memory(backend, dtype, axis, view):
     expected, exact = pytorch.batch_norm_forward(x.double(), axis=axis, backend="reference")
     y, cache = pytorch.batch_norm_forward(x, axis=axis, backend=backend)
     assert (y - expected).abs().max() < ERRORS[dtype]
-    assert y.stride() == torch.empty_like(x).stride()
+    assert y.is_contiguous()  # as in torch.nn, whatever the strides of x are
     dx, _, dbeta = pytorch.batch_norm_backward(dy, cache)
     assert dx.abs().max() < ERRORS[dtype]  # the gradient of a constant is 0
     others = [a for a in range(3) if a != axis % 3]

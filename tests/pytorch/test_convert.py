@@ -116,6 +116,15 @@ def test_subclasses_are_left_and_named():
         pytorch.convert(Mine(3))
 
 
+def test_options_that_are_lost_are_named():
+    model = nn.Sequential(
+        pytorch.BatchNorm1d(3, nonfinite="raise"), pytorch.BatchNorm1d(3, backend="torch")
+    )
+    lost = r"no such options: 0 had nonfinite='raise', 1 had backend='torch'$"
+    with pytest.warns(UserWarning, match=lost):
+        pytorch.convert(model, to="torch")
+
+
 def test_what_the_other_side_cannot_do_is_refused_as_a_whole():
     model = nn.Sequential(pytorch.BatchNorm1d(3), pytorch.BatchNorm1d(3, unbiased=False))
     with pytest.raises(ValueError, match=r"^1 has unbiased=False"):

@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
 from bn import pytorch
@@ -103,6 +104,56 @@ def test_nonfinite():
         assert module.num_batches_tracked == (101 if spoilt else 100)
 
 
+def test_negative_variance():
+    """negative running variance"""
+    theirs, ours = one_of_each(3)
+    for module in (theirs, ours):
+        module.eval().running_var[1] = -1.0
+    assert theirs(torch.ones(4, 3))[:, 1].isnan().all()
+    with pytest.raises(ValueError, match=r"var is -1\.0 in channel 1, expected 0 or more"):
+        ours(torch.ones(4, 3))
+
+
+def test_upstream_in_another_layout(relative_error, textbook):
+    """(N, C, L, 1), dy transposed"""
+    x, weights = torch.randn(2, 16, 17, 1), torch.randn(16, 5)
+
+    def dx(function, x):
+        x = x.clone().requires_grad_()
+        y = function(x)
+        (y.squeeze(3).transpose(1, 2) @ weights.to(x.dtype)).pow(3).sum().backward()
+        return x.grad
+
+    exact = dx(textbook, x.double())
+    assert relative_error(dx(nn.BatchNorm2d(16), x), exact) > 0.5
+    for backend in ("auto", "reference", "torch"):
+        ours = pytorch.BatchNorm2d(16, backend=backend)
+        assert relative_error(dx(ours, x), exact) < 1e-5
+
+
+def test_statistics_that_move_before_the_backward_pass():
+    """evaluation, step, backward"""
+    for module, is_right in zip(one_of_each(3), (False, True), strict=True):
+        x = torch.randn(8, 3, requires_grad=True)
+        y = module.eval()(x)
+        module.train()(10 * torch.randn(8, 3))
+        y.sum().backward()
+        expected = torch.full_like(x, (1 + module.eps) ** -0.5)
+        assert torch.allclose(x.grad, expected) == is_right
+
+
+def test_checkpointing():
+    """activation checkpointing"""
+    for module, times in zip(one_of_each(3), (2, 1), strict=True):
+        for reentrant in (True, False):
+            module.reset_running_stats()
+            x = torch.randn(8, 3, requires_grad=True)
+            y = torch.utils.checkpoint.checkpoint(module, x, use_reentrant=reentrant)
+            y.square().sum().backward()
+            assert module.num_batches_tracked == times
+            torch.testing.assert_close(module.running_mean, (1 - 0.9**times) * x.detach().mean(0))
+
+
 def test_empty_batch():
     """empty batch in training"""
     theirs, ours = one_of_each(3)
@@ -157,34 +208,94 @@ def test_mixed_types():
     assert torch.equal(ours(x), pytorch.BatchNorm1d(3, dtype=torch.float64)(x))
 
 
-def test_third_derivative():
+def third_derivatives(module, textbook):
+    """Along a line, by autograd: of a module, and of the formula as anyone would write it."""
+    x, direction, weights = torch.randn(3, 5, 2, dtype=torch.double)
+    found = []
+    for function in (module, textbook):
+        t = torch.zeros((), dtype=torch.double, requires_grad=True)
+        value = (function(x + t * direction) * weights).sum()
+        for _ in range(3):
+            (value,) = torch.autograd.grad(value, t, create_graph=True)
+        found.append(value.item())
+    return found
+
+
+def test_third_derivative(textbook):
     """third derivative"""
-    for module, expected in zip(one_of_each(3), (None, NotImplementedError), strict=True):
-        x = torch.randn(8, 3, requires_grad=True)
-        y = module(x)
-        for _ in range(2):
-            (y,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
-        assert error_of(y.sum().backward) is expected
+    theirs, ours = one_of_each(2, affine=False, dtype=torch.double)
+    got, right = third_derivatives(theirs, textbook)
+    assert abs(got - right) > 0.1 * abs(right)
+    with pytest.raises(NotImplementedError, match=r"torch\.func\.grad"):
+        third_derivatives(ours, textbook)
+    x = torch.randn(5, 2, dtype=torch.double)
+
+    def third(function):
+        def along(t):
+            return (function(x + t * x.flip(0)) * x.flip(1)).sum()
+
+        for _ in range(3):
+            along = torch.func.grad(along)
+        return along(torch.zeros((), dtype=torch.double))
+
+    torch.testing.assert_close(third(pytorch.batch_norm), third(textbook))
 
 
-def test_functional_transforms():
-    """torch.func.grad"""
+def test_compiled_average():
+    """momentum = None, compiled"""
+    torch.compiler.reset()
     x = torch.randn(8, 3)
-    for module, expected in zip(one_of_each(3, affine=False), (None, RuntimeError), strict=True):
+    theirs, ours = (
+        torch.compile(module, backend="eager", fullgraph=True)
+        for module in one_of_each(3, momentum=None)
+    )
+    assert issubclass(error_of(theirs, x), torch._dynamo.exc.TorchDynamoException)
+    for _ in range(2):
+        ours(x)
+    torch.testing.assert_close(ours.running_mean, x.mean(0))
+
+
+def test_compiled_transformation():
+    """torch.func, compiled"""
+    x = torch.randn(8, 3)
+    for module, whole in zip(one_of_each(3), (True, False), strict=True):
         module.eval()
-        assert error_of(torch.func.grad(lambda x, m=module: m(x).sum()), x) is expected
+
+        def gradient(x, module=module):
+            return torch.func.grad(lambda x: module(x).pow(3).sum())(x)
+
+        for fullgraph in (True, False):
+            torch.compiler.reset()
+            compiled = torch.compile(gradient, backend="eager", fullgraph=fullgraph)
+            if fullgraph and not whole:
+                assert issubclass(error_of(compiled, x), torch._dynamo.exc.TorchDynamoException)
+            else:
+                torch.testing.assert_close(compiled(x), gradient(x))
 
 
 def test_older_compilers():
-    """torch.jit.script, torch.fx"""
+    """torch.jit.script"""
     theirs, ours = one_of_each(3)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".torch.jit.*deprecated", DeprecationWarning)
-        for trace in (torch.jit.script, torch.fx.symbolic_trace):
-            assert error_of(trace, nn.Sequential(theirs)) is None
-            assert error_of(trace, nn.Sequential(ours)) is not None
-        for trace in (torch.jit.script, torch.fx.symbolic_trace):
-            trace(pytorch.convert(nn.Sequential(pytorch.BatchNorm1d(3)), to="torch"))
+        torch.jit.script(nn.Sequential(theirs))
+        with pytest.raises(TypeError, match=r'convert\(model, to="torch"\)'):
+            torch.jit.script(nn.Sequential(ours))
+        torch.jit.script(pytorch.convert(nn.Sequential(ours), to="torch"))
+
+
+def test_quantization():
+    """torch.ao.quantization"""
+    theirs, ours = (
+        nn.Sequential(nn.Conv2d(3, 4, 3), package.BatchNorm2d(4)).eval() for package in BOTH
+    )
+    fuse = torch.ao.quantization.fuse_modules
+    assert type(fuse(theirs, ["0", "1"])[1]) is nn.Identity
+    with pytest.raises(AssertionError, match="did not find fuser method"):
+        fuse(ours, ["0", "1"])
+    nodes = torch.fx.symbolic_trace(ours).graph.nodes  # what its FX mode begins with
+    assert [node.target for node in nodes if node.op == "call_module"] == ["0", "1"]
+    fuse(pytorch.convert(ours, to="torch"), ["0", "1"])
 
 
 def test_every_row_has_a_test():

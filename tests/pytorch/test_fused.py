@@ -1,6 +1,7 @@
 """ReLU and residual in the same operator: the same as one after the other, with less kept."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -14,9 +15,9 @@ BACKENDS = ["auto", "reference", "numba", "torch"]
 SHAPES = [(8, 3), (6, 3, 5), (4, 3, 5, 5), (2, 3, 3, 4, 2)]
 
 
-def pair(x):
+def pair(x, kind=pytorch.BatchNormReLU):
     """A fused module and torch's batch norm with the same weights."""
-    ours, theirs = pytorch.BatchNormReLU(3, dtype=x.dtype), nn.SyncBatchNorm(3, dtype=x.dtype)
+    ours = kind(3, dtype=x.dtype)
     theirs = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[x.dim()](
         3, dtype=x.dtype
     )
@@ -33,10 +34,8 @@ def pair(x):
 def test_like_one_after_the_other(shape, backend, added, training):
     x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     residual = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    ours, theirs = pair(x)
-    if added:
-        ours.__class__ = pytorch.BatchNormAddReLU
-    ours.backend = backend
+    ours, theirs = pair(x, pytorch.BatchNormAddReLU if added else pytorch.BatchNormReLU)
+    ours.norm.backend = backend
     theirs(1 + 2 * x)  # statistics that are not those of x
     ours.load_state_dict(theirs.state_dict())
     ours.train(training)
@@ -214,7 +213,7 @@ def test_nan_goes_through(training):
     y = module(x)
     assert y[2, 1].isnan()
     assert not y[:, 0].isnan().any()
-    assert module.running_mean.isfinite().all()
+    assert module.norm.running_mean.isfinite().all()
 
 
 def test_what_it_refuses():
@@ -223,71 +222,68 @@ def test_what_it_refuses():
     for bad, says in ((x[:2], "shape"), (x.double(), "dtype"), (x.to("meta"), "device")):
         with pytest.raises(ValueError, match=f"residual has {says}"):
             module(x, bad)
-    with pytest.raises(ValueError, match="at least 2D"):
+    with pytest.raises(ValueError, match="at least two axes"):
         module(x[0], x[0])
-    assert module.num_batches_tracked == 0
+    assert module.norm.num_batches_tracked == 0
 
 
 def test_an_empty_batch():
     x = torch.randn(0, 3, 2, 2, requires_grad=True)
     for module, inputs in ((pytorch.BatchNormReLU(3), (x,)), (pytorch.BatchNormAddReLU(3), (x, x))):
         assert module(*inputs).shape == x.shape
-        assert module.num_batches_tracked == 0
+        assert module.norm.num_batches_tracked == 0
         assert module.eval()(*inputs).shape == x.shape
 
 
-def network():
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3),
-        nn.BatchNorm2d(4),
-        nn.ReLU(inplace=True),
-        nn.Sequential(pytorch.BatchNorm2d(4, unbiased=False), nn.ReLU()),
-        nn.BatchNorm2d(4),
-        nn.MaxPool2d(2),
-    )
+KINDS = [pytorch.BatchNormReLU, pytorch.BatchNormAddReLU]
 
 
-def test_fuse_a_model():
-    model, x = network(), torch.randn(4, 3, 8, 8)
-    original = copy.deepcopy(model)
-    parameters, names = list(model.parameters()), list(model.state_dict())
-    assert pytorch.fuse(model) is model
-    fused = [m for m in model.modules() if isinstance(m, pytorch.BatchNormReLU)]
-    assert [m.unbiased for m in fused] == [True, False]
-    assert type(model[4]) is nn.BatchNorm2d
-    assert list(model.state_dict()) == names
-    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
-    for mode in (True, False):
-        torch.testing.assert_close(model.train(mode)(x), original.train(mode)(x))
-    for got, wanted in zip(model.buffers(), original.buffers(), strict=True):
-        torch.testing.assert_close(got, wanted)
-    assert repr(pytorch.fuse(model)) == repr(model)  # a second time changes nothing
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_batch_norm_inside_is_what_others_find(kind):
+    """Frozen, synchronized or folded: the ReLU stays, and what was added too."""
+    x = torch.randn(4, 3, 5, 5)
+    inputs = (x, torch.randn_like(x)) if kind is pytorch.BatchNormAddReLU else (x,)
+    model = nn.ModuleList([kind(3)])
+    model[0].norm(1 + 2 * x)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    before = model[0].norm.running_mean.clone()
+    y = model[0](*inputs)
+    assert torch.equal(model[0].norm.running_mean, before)
+    synced = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(model))
+    assert type(synced[0].norm) is nn.SyncBatchNorm
+    torch.testing.assert_close(synced[0](*inputs), y)
+    assert not hasattr(model[0], "running_mean")  # so nothing can fold it without the ReLU
+    conv = nn.Conv2d(3, 3, 1).eval()
+    expected = model[0](conv(x), *inputs[1:])
+    folded = nn.utils.fusion.fuse_conv_bn_eval(conv, model[0].norm)
+    model[0].norm = nn.Identity()
+    torch.testing.assert_close(model[0](folded(x), *inputs[1:]), expected)
 
 
-def test_what_is_not_fused():
-    class Mine(nn.Sequential):
-        def forward(self, x):
-            return self[0](x) + self[1](x)
-
-    shared, watched = nn.BatchNorm1d(3), nn.ReLU()
-    watched.register_forward_hook(lambda *_: None)
-    model = nn.Sequential(
-        shared, nn.ReLU(), shared,
-        Mine(nn.BatchNorm1d(3), nn.ReLU()),
-        nn.Sequential(nn.BatchNorm1d(3), watched),
-        nn.Sequential(nn.BatchNorm1d(3), nn.LeakyReLU()),
-        nn.Sequential(nn.SyncBatchNorm(3), nn.ReLU()),
-    )  # fmt: skip
-    before = repr(model)
-    assert repr(pytorch.fuse(model)) == before
-    with pytest.raises(TypeError, match="list"):
-        pytorch.fuse([nn.BatchNorm1d(3), nn.ReLU()])
-    with pytest.raises(ValueError, match="backend"):
-        pytorch.fuse(model, backend="fast")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_hook_sees_the_batch_norm_by_itself(kind, shape):
+    module, x, seen = kind(3), torch.randn(shape), []
+    inputs = (x, x) if kind is pytorch.BatchNormAddReLU else (x,)
+    y = module(*inputs)
+    module.norm.register_forward_hook(lambda module, args, y: seen.append(y.min()))
+    torch.testing.assert_close(module(*inputs), y)
+    assert seen[0] < 0
 
 
-def test_fused_ones_stay_when_a_model_is_converted():
-    model = nn.Sequential(pytorch.BatchNormReLU(3), nn.BatchNorm1d(3))
-    with pytest.warns(UserWarning, match=r"0 \(BatchNormReLU\)"):
-        pytorch.convert(model, to="torch")
-    assert [type(m) for m in model] == [pytorch.BatchNormReLU, nn.BatchNorm1d]
+@pytest.mark.parametrize("kind", KINDS)
+def test_converted_to_torch_it_can_be_exported(kind):
+    x = torch.randn(4, 3, 5, 5)
+    inputs = (x, x) if kind is pytorch.BatchNormAddReLU else (x,)
+    module = kind(3)
+    y = module(*inputs)
+    pytorch.convert(module, to="torch")
+    assert type(module.norm) is nn.BatchNorm2d
+    torch.testing.assert_close(module(*inputs), y)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".torch.jit.*deprecated", DeprecationWarning)
+        scripted = torch.jit.script(module)
+    torch.testing.assert_close(scripted(*inputs), y)
+    assert type(pytorch.convert(module).norm) is pytorch.BatchNorm2d

@@ -200,12 +200,60 @@ def test_bad_arguments(call, says):
         call(torch.randn(4, 3), torch.ones(3))
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference", "torch"])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_storages_can_still_be_resized(backend, training, dtype):
+    """As FSDP does with parameters; an array of NumPy on their memory would forbid it for ever."""
+    module = pytorch.BatchNorm2d(3, backend=backend).train(training)
+    x = torch.randn(4, 3, 5, 5).to(dtype).requires_grad_()
+    y = module(x)
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    for tensor in (*module.parameters(), *module.buffers(), x, y, dy, x.grad):
+        assert tensor.untyped_storage().resizable()
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "eager"])
+def test_y_is_laid_out_as_by_torch(training, compiled):
+    """So that what comes next may do with it what it does with torch.nn's."""
+    torch.compiler.reset()
+    theirs, ours = (m.train(training) for m in both("BatchNorm2d", 3))
+    call = torch.compile(ours, backend="aot_eager", dynamic=False) if compiled else ours
+    packed, last = torch.randn(4, 3, 5, 6), torch.randn(4, 5, 6, 3).permute(0, 3, 1, 2)
+    views = [packed, last, packed.transpose(2, 3), last.transpose(2, 3), packed[:, :, ::2]]
+    views += [last[:, :, ::2], packed[:1].expand(4, 3, 5, 6), packed.permute(2, 1, 3, 0)]
+    for x in views:
+        assert call(x).stride() == theirs(x).stride()
+    sequences = torch.randn(4, 7, 3)  # (N, L, C), as attention has them
+    norm = pytorch.BatchNorm1d(3).train(training)
+    assert norm(sequences.transpose(1, 2)).view(4, -1).shape == (4, 21)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-3])
+def test_compiled_with_symbols_for_numbers(eps):
+    """As dynamic=True makes them of floats, and as modules do that differ in them."""
+    torch.compiler.reset()
+    call = torch.compile(lambda m, x: m(x), backend="eager", fullgraph=True, dynamic=True)
+    for each in (eps, 2 * eps, 0.5):
+        module, x = pytorch.BatchNorm2d(3, eps=each), torch.randn(4, 3, 5, 5)
+        torch.testing.assert_close(call(module, x), pytorch.batch_norm(x, eps=each))
+
+
+def test_evaluation_without_statistics_needs_a_batch():
+    module = pytorch.BatchNorm1d(3, track_running_stats=False).eval()
+    with pytest.raises(ValueError, match=r"track_running_stats=False.*at least 2 values"):
+        module(torch.randn(1, 3))
+    assert module(torch.randn(2, 3)).shape == (2, 3)
+
+
 def test_public_things_say_what_they_take_and_raise():
     for name in pytorch.__all__:
         text = inspect.getdoc(getattr(pytorch, name))
         assert text, f"{name} has no docstring"
         if name in ("BatchNorm2d", "BatchNorm3d", "BatchNormReLU", "BatchNormAddReLU"):
-            assert "those of :class:`BatchNorm1d`" in text
+            assert "those of :class:`BatchNorm" in text
             continue
         assert "Parameters\n---" in text or "Attributes\n---" in text, name
         assert "Raises\n---" in text or name == "BatchNormCache", name

@@ -54,7 +54,9 @@ def backward(
     if relu:
         dy = reference.gated(dy, x, gamma, beta, kept, statistics, axis)
     inputs, weight, _ = _prepared(x, gamma, beta, axis)
-    upstream = dy.to(x.dtype).movedim(axis, 1)
+    # torch's kernel for the CPU reads a dy that is laid out otherwise than x in the order of x
+    # where both pass for channels_last, as with maps of width 1: wrong gradients, no error
+    upstream = rounded(dy, x).movedim(axis, 1)
     mean, _, _, inv_std = statistics.to(PARAMETER_DTYPE[x.dtype])
     dx, dgamma, dbeta = torch.ops.aten.native_batch_norm_backward(
         upstream,

@@ -65,7 +65,7 @@ def forward(
     if suspect and not _usable(made[2], x, eps, axis):
         y, statistics, _ = reference.forward(x, gamma, beta, residual, eps, axis, relu)
         return y, statistics, gates if gates is None else packed(~(y <= 0), x, axis)
-    return _delivered(y, x, source), torch.from_numpy(made).to(wide_dtype(x)), gates
+    return y, torch.from_numpy(made).to(wide_dtype(x)), gates
 
 
 def backward(
@@ -118,9 +118,9 @@ def inference(
     plan, source = _plan(x, axis)
     y = _new(source)
     held, at = (source, y), (source.data_ptr(), 0, y.data_ptr())
-    statistics = mean.double().numpy(), inv_std.double().numpy()
+    statistics = _vector(mean), _vector(inv_std)
     work.inference(plan, held, at, *statistics, _vector(gamma), _vector(beta), False)
-    return _delivered(y, x, source)
+    return y
 
 
 def _usable(var: Any, x: Tensor, eps: float, axis: int) -> bool:
@@ -167,11 +167,12 @@ def _in_order_of(gates: Tensor, x: Tensor, axis: int) -> Tensor:
 
 
 def _vector(values: Tensor | None) -> Any:
-    """Return gamma or beta as an array."""
-    if values is None:
-        return None
-    values = values.detach()
-    return (values if values.dtype in (torch.float32, torch.float64) else values.double()).numpy()
+    """Return one value per channel as an array.
+
+    A copy: an array on the tensor's own memory would forbid for ever that this is resized, which
+    FSDP does with parameters.
+    """
+    return None if values is None else values.detach().to(torch.float64, copy=True).numpy()
 
 
 def _new(source: Tensor) -> Tensor:
@@ -194,6 +195,6 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _delivered(y: Tensor, x: Tensor, source: Tensor) -> Tensor:
-    """Return `y`, which is laid out like `source`, laid out as torch would lay out one like x."""
-    return y if source is x else torch.empty_like(x).copy_(y)
+def _delivered(dx: Tensor, x: Tensor, source: Tensor) -> Tensor:
+    """Return `dx`, which is laid out like `source`, laid out as torch would lay out one like x."""
+    return dx if source is x else torch.empty_like(x).copy_(dx)
