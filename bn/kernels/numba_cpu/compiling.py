@@ -2,11 +2,13 @@
 
 import zlib
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
+from llvmlite import binding as llvm
 from numba import cfunc, extending, njit, types
+from numba.core.registry import cpu_target
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -44,6 +46,30 @@ def by_type(name: Callable[..., Any]) -> Callable[[Function], Function]:
     """Say what a function is in compiled code, by what is chosen for the types it gets."""
     made: Callable[[Function], Function] = extending.overload(name, jit_options=OPTIONS)
     return made
+
+
+#: float32 to float16 and back, in LLVM's language.
+_FLOAT16 = """
+define float @there_and_back(float %x) {
+  %half = fptrunc float %x to half
+  %y = fpext half %half to float
+  ret float %y
+}
+"""
+
+
+@cache
+def converts_float16() -> bool:
+    """Tell whether the processor that Numba compiles for has instructions for float16.
+
+    Where it has none (x86 without F16C) LLVM writes calls of functions that no library here
+    contains, and ends the process when it does not find them. Which processor it is can be set
+    by NUMBA_CPU_NAME and NUMBA_CPU_FEATURES; Numba's machine code on disk is kept for each.
+    """
+    triple, name, features = cpu_target.target_context.codegen().magic_tuple()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=name, features=features)
+    assembly = machine.emit_assembly(llvm.parse_assembly(_FLOAT16))
+    return not any(called in assembly for called in ("hfsf2", "sfhf2", "h2f_ieee", "f2h_ieee"))
 
 
 def kernel(make: Callable[..., Callable[[Any], None]]) -> Callable[..., int]:

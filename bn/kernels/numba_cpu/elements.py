@@ -21,7 +21,13 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from bn.kernels.numba_cpu.compiling import by_type, inlined, instruction, reordered
+from bn.kernels.numba_cpu.compiling import (
+    by_type,
+    converts_float16,
+    inlined,
+    instruction,
+    reordered,
+)
 
 #: What the bits of each half type are stored in.
 FLOAT16, BFLOAT16 = types.int16, types.uint16
@@ -49,6 +55,47 @@ def _to_half(typing: Any, value: Any) -> Any:
         return builder.bitcast(half, ir.IntType(16))
 
     return FLOAT16(types.float32), generate
+
+
+@inlined
+def _from_half_by_integers(bits: Any) -> Any:
+    """Do what ``_from_half`` does on a processor without that instruction.
+
+    The exponents of the types begin at 15 and at 127, so one is the other plus 112; infinity and
+    NaN have the largest exponent in both. Below the smallest normal float16, 2**-14, the leading 1
+    is not there: it is written and subtracted again, which is exact.
+    """
+    wide = np.uint32(np.uint16(bits))  # Numba widens each result to 64 bits: narrow it
+    sign = np.uint32(np.uint32(wide & np.uint32(0x8000)) << np.uint32(16))
+    magnitude = np.uint32(np.uint32(wide & np.uint32(0x7FFF)) << np.uint32(13))
+    normal = np.uint32(magnitude + np.uint32(112 << 23))
+    special = np.uint32(magnitude + np.uint32(224 << 23))
+    with_one = np.uint32(magnitude + np.uint32(113 << 23)).view(np.float32)
+    small = np.float32(with_one - np.float32(2.0**-14)).view(np.uint32)
+    large = special if magnitude >= np.uint32(31 << 23) else normal
+    found = small if magnitude < np.uint32(1 << 23) else large
+    return np.uint32(np.uint32(found) | sign).view(np.float32)
+
+
+@inlined
+def _to_half_by_integers(value: Any) -> Any:
+    """Do what ``_to_half`` does, to the nearest, ties to even, by the same relation of exponents.
+
+    A normal number is rounded by the carry out of its 13 last bits, also to infinity. Below 2**-14
+    the addition of 0.5 rounds: there, the last place of a float32 is 2**-24, float16's smallest.
+    """
+    bits = np.float32(value).view(np.uint32)
+    sign = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(0x8000))
+    magnitude = np.uint32(bits & np.uint32(0x7FFFFFFF))
+    odd = np.uint32(np.uint32(magnitude >> np.uint32(13)) & np.uint32(1))
+    nudged = np.uint32(np.uint32(magnitude - np.uint32(112 << 23)) + np.uint32(odd + 0xFFF))
+    normal = np.uint32(nudged >> np.uint32(13))
+    added = np.float32(magnitude.view(np.float32) + np.float32(0.5)).view(np.uint32)
+    small = np.uint32(added - np.uint32(126 << 23))  # the bits of 0.5
+    special = np.uint32(0x7E00 if magnitude > np.uint32(255 << 23) else 0x7C00)
+    large = special if magnitude >= np.uint32(143 << 23) else normal
+    found = small if magnitude < np.uint32(113 << 23) else large
+    return np.int16(np.uint16(np.uint32(found) | sign))
 
 
 @inlined
@@ -87,8 +134,10 @@ def pick(constants: Any, which: int, i: int) -> Any:
 
 @by_type(get)
 def _get(array: Any, i: Any) -> Any:
+    from_half = _from_half if converts_float16() else _from_half_by_integers
+
     def get_half(array: Any, i: Any) -> Any:
-        return _from_half(array[np.uintp(i)])
+        return from_half(array[np.uintp(i)])
 
     def get_bfloat16(array: Any, i: Any) -> Any:
         return np.uint32(np.uint32(array[np.uintp(i)]) << np.uint32(16)).view(np.float32)
@@ -101,8 +150,10 @@ def _get(array: Any, i: Any) -> Any:
 
 @by_type(put)
 def _put(array: Any, i: Any, value: Any) -> Any:
+    to_half = _to_half if converts_float16() else _to_half_by_integers
+
     def put_half(array: Any, i: Any, value: Any) -> None:
-        array[np.uintp(i)] = _to_half(np.float32(value))
+        array[np.uintp(i)] = to_half(np.float32(value))
 
     def put_bfloat16(array: Any, i: Any, value: Any) -> None:
         array[np.uintp(i)] = _to_bfloat16(np.float32(value))
