@@ -8,6 +8,12 @@ import pytest
 Numeric = Callable[[Callable[[np.ndarray], float], np.ndarray], np.ndarray]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make warnings of the book's scripts errors, too: they are imported by their bare names."""
+    for path in (config.rootpath / "book").rglob("*.py"):
+        config.addinivalue_line("filterwarnings", f"error:::{path.stem}$")
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20150211)
