@@ -72,7 +72,6 @@ module
 third derivative              wrong in training                 NotImplementedError; torch.func
                                                                 gives it
 momentum = None, compiled     a break in the graph              compiled as a whole
-torch.func, compiled          compiled as a whole               a break in the graph
 torch.jit.script              works                             refused: ``convert`` to torch.nn
                                                                 before; so too for ONNX
 torch.ao.quantization         folds it into the convolution     refused, or (FX) left by itself:

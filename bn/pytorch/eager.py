@@ -63,12 +63,17 @@ def _modes() -> bool:
 
 def is_transformed(*tensors: Tensor | None) -> bool:
     """Tell whether torch.func is at work, or a tensor carries a forward-mode derivative."""
-    if torch._C._functorch.maybe_current_level() is not None:
+    if _in_torch_func():
         return True
     if forward_ad._current_level < 0:
         return False
     unpack: Any = forward_ad.unpack_dual  # mypy: torch left it without types
     return any(t is not None and unpack(t).tangent is not None for t in tensors)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _in_torch_func() -> bool:
+    return torch._C._functorch.maybe_current_level() is not None
 
 
 def in_backward_pass() -> bool:

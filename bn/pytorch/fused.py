@@ -47,18 +47,25 @@ def _is_watched(module: nn.Module | None) -> bool:
 class _WithBatchNorm(nn.Module):
     """Holds the batch norm, `norm`, for x of shape (N, C) or (N, C, ...)."""
 
-    norm: nn.Module
-
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__()
-        self.norm = BatchNorm2d(*args, **options)
+        self.norm: nn.Module = BatchNorm2d(*args, **options)  # or what others put in its place
+
+    def at_once(self, input: Tensor, *residual: Tensor) -> Any:
+        """Return y by one operator, or torch.fx's record; None if one runs after the other."""
+        recorded = recorded_by_fx(self, input, *residual)
+        if recorded is not None or not run_as_one(self.norm):
+            return recorded
+        norm: Any = self.norm
+        return norm.normalize(input, True, *residual)
 
     def normalized(self, input: Tensor) -> Tensor:
         """Return what `norm` makes of any number of axes, by itself."""
         if input.dim() == 4:
-            return self.norm(input)  # type: ignore[no-any-return]
-        four_axes = input.unsqueeze(-1).flatten(2).unsqueeze(-1)
-        return self.norm(four_axes).reshape(input.shape)  # type: ignore[no-any-return]
+            y: Tensor = self.norm(input)
+            return y
+        y = self.norm(input.unsqueeze(-1).flatten(2).unsqueeze(-1))
+        return y.reshape(input.shape)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
@@ -86,11 +93,9 @@ class BatchNormReLU(_WithBatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Return y; in training, move the running statistics too."""
         if not is_scripting():
-            recorded: Tensor | None = recorded_by_fx(self, input)
-            if recorded is not None:
-                return recorded
-            if run_as_one(self.norm):
-                return self.norm.normalize(input, relu=True)  # type: ignore[operator,no-any-return]
+            y: Tensor | None = self.at_once(input)
+            if y is not None:
+                return y
         return torch.relu(self.normalized(input))
 
 
@@ -114,13 +119,9 @@ class BatchNormAddReLU(_WithBatchNorm):
             As :class:`BatchNorm1d` does, and if `residual` does not fit.
         """
         if not is_scripting():
-            recorded: Tensor | None = recorded_by_fx(self, input, residual)
-            if recorded is not None:
-                return recorded
-            if run_as_one(self.norm):
-                return self.norm.normalize(  # type: ignore[operator,no-any-return]
-                    input, relu=True, residual=residual
-                )
+            y: Tensor | None = self.at_once(input, residual)
+            if y is not None:
+                return y
         return torch.relu(self.normalized(input) + residual)
 
 

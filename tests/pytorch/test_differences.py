@@ -255,24 +255,6 @@ def test_compiled_average():
     torch.testing.assert_close(ours.running_mean, x.mean(0))
 
 
-def test_compiled_transformation():
-    """torch.func, compiled"""
-    x = torch.randn(8, 3)
-    for module, whole in zip(one_of_each(3), (True, False), strict=True):
-        module.eval()
-
-        def gradient(x, module=module):
-            return torch.func.grad(lambda x: module(x).pow(3).sum())(x)
-
-        for fullgraph in (True, False):
-            torch.compiler.reset()
-            compiled = torch.compile(gradient, backend="eager", fullgraph=fullgraph)
-            if fullgraph and not whole:
-                assert issubclass(error_of(compiled, x), torch._dynamo.exc.TorchDynamoException)
-            else:
-                torch.testing.assert_close(compiled(x), gradient(x))
-
-
 def test_older_compilers():
     """torch.jit.script"""
     theirs, ours = one_of_each(3)

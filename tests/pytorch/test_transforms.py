@@ -148,6 +148,19 @@ def test_types_stay(half):
     torch.testing.assert_close(y, pytorch.batch_norm(x), rtol=1e-2, atol=1e-2)
 
 
+def test_compiled_as_a_whole():
+    torch.compiler.reset()
+    module, x = pytorch.BatchNorm1d(3).eval(), torch.randn(4, 8, 3)
+
+    def gradients(x):
+        return func.vmap(func.grad(lambda x: module(x).pow(3).sum()))(x)
+
+    compiled = torch.compile(gradients, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), gradients(x))
+    plain = torch.compile(module, backend="eager", fullgraph=True)
+    torch.testing.assert_close(plain(x[0]), module(x[0]))
+
+
 @pytest.mark.parametrize(
     ("module", "count"),
     [(pytorch.BatchNorm2d, 1), (pytorch.BatchNormReLU, 1), (pytorch.BatchNormAddReLU, 2)],
