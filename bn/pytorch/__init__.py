@@ -78,8 +78,9 @@ torch.ao.quantization         folds it into the convolution     refused, or (FX)
                                                                 ``convert`` to torch.nn before
 ============================  ================================  ================================
 
-``torch.vmap`` takes the statistics of each slice by itself, one slice after the other. A module
-that is training has one set of running statistics, so there it is a RuntimeError, as in torch.nn.
+``torch.vmap`` takes the statistics of each slice by itself. A module that is training needs
+running statistics for each slice, as ``torch.func.stack_module_state`` makes them; with one set
+for all it is a RuntimeError, as in torch.nn.
 """
 
 try:
