@@ -17,7 +17,7 @@ Forward and backward are operators of torch in closed form, and so is the gradie
 gradient. Therefore they work with autograd (twice), ``torch.compile``, ``torch.export``, autocast
 and every memory format. (Whoever loads an exported program needs the operators, too: ``import
 bn.pytorch`` before.) For torch.func and forward-mode derivatives, of any order, the formula is
-computed in plain operations of torch (:mod:`bn.pytorch.formula`), whatever the backend.
+computed in plain operations of torch (``bn/pytorch/formula.py``), whatever the backend.
 
 Which code computes is chosen by ``backend``:
 
