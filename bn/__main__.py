@@ -7,12 +7,53 @@ work itself stand inside, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+#: The longest limit that is taken, in seconds: the system's own clocks take no more than 24 days.
+LONGEST = 1_000_000
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes options by their full names: ``--seed 3`` must not pass for ``--seeds 3``.
+
+    The parsers of the commands are of this class too.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands = argparse._SubParsersAction[Parser]
+
+
+def at_least_1(text: str) -> int:
+    """Return a whole number that counts something, or refuse it as wrong usage."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, at least 1")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Return a length of time, or refuse it as wrong usage."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds above 0, at most {LONGEST}"
+        )
+    return value
 
 
 def _add_data(commands: Commands) -> None:
@@ -80,14 +121,14 @@ def _add_train(commands: Commands) -> None:
     for each, length, seeds in (*lengths, (estimates, "steps", 5)):
         each.set_defaults(length=length)
         each.add_argument(
-            "--seeds", type=int, default=seeds, help=f"seeds per arm (default: {seeds})"
+            "--seeds", type=at_least_1, default=seeds, help=f"seeds per arm (default: {seeds})"
         )
         each.add_argument(
             "--only", nargs="+", metavar="ARM", help="only these arms of the study (default: all)"
         )
-        each.add_argument("--jobs", type=int, default=1, help="runs at once (default: 1)")
+        each.add_argument("--jobs", type=at_least_1, default=1, help="runs at once (default: 1)")
         each.add_argument(
-            f"--{length}", type=int, help="another length of training, in a record apart"
+            f"--{length}", type=at_least_1, help="another length of training, in a record apart"
         )
 
     def run(arguments: argparse.Namespace) -> int:
@@ -116,7 +157,7 @@ def _add_check(commands: Commands) -> None:
     parser.add_argument("--strict", action="store_true", help="warnings fail too")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
-        "--timeout", type=float, default=60.0, help="seconds for importing and checking (60)"
+        "--timeout", type=seconds, default=60.0, help="seconds for importing and checking (60)"
     )
 
     def run(arguments: argparse.Namespace) -> int:
@@ -144,10 +185,10 @@ def _add_bench(commands: Commands) -> None:
         "(default: all that can be measured here)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=300.0, help="limit for all together (default: 300)"
+        "--seconds", type=seconds, default=300.0, help="limit for all together (default: 300)"
     )
     parser.add_argument(
-        "--rounds", type=int, default=12, help="rounds that shall count (default: 12)"
+        "--rounds", type=at_least_1, default=12, help="rounds that shall count (default: 12)"
     )
     parser.add_argument("--json", action="store_true", help="print the records as JSON")
     parser.add_argument(
@@ -172,26 +213,66 @@ COMMANDS: tuple[Callable[[Commands], None], ...] = (
 )
 
 
+class Ended(KeyboardInterrupt):
+    """A signal asked this process to end; its number is the argument."""
+
+
+@contextmanager
+def end_as_on_ctrl_c() -> Iterator[None]:
+    """Let the signals that end a process take the road of Ctrl-C, so that nothing is left behind.
+
+    Those are SIGTERM (``kill``, a container or a job that is stopped) and SIGHUP (a terminal that
+    is closed). What has been told to ignore them, as nohup does, goes on doing so.
+    """
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # `timeout` sends two; the first is being obeyed
+        raise Ended(number)
+
+    taken = []
+    if threading.current_thread() is threading.main_thread():  # no other may take signals
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, end)
+                taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns
     -------
     int
-        Exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+        Exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 128 + number ended by a
+        signal.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 where the arguments cannot be read.
     """
-    parser = argparse.ArgumentParser(prog="python -m bn", description="Batch normalization.")
+    parser = Parser(prog="python -m bn", description="Batch normalization.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in COMMANDS:
         add(commands)
     arguments = parser.parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        return run(arguments)
+        with end_as_on_ctrl_c():
+            return run(arguments)
     except ImportError as error:
         extras = "'.[data,train,torch]'"
         print(f"{error}\nFrom a clone, pip install {extras} brings it.", file=sys.stderr)
         return 1
+    except Ended as ended:
+        print(f"ended by {signal.Signals(ended.args[0]).name}", file=sys.stderr)
+        return 128 + int(ended.args[0])
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -20,11 +20,14 @@ from bn.bench.rounds import DISTURBED, ENOUGH
 from bn.bench.sections import SECTIONS
 from bn.bench.sections.bandwidth import copy_bandwidth
 from bn.bench.timing import SPAN, Limits, brief
-from bn.experiments.record import RecordError
+from bn.experiments.record import RecordError, advice
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure the sections that were asked for; return the exit code."""
+    """Measure the sections that were asked for; return the exit code.
+
+    An interruption is raised again, after what was measured has been reported.
+    """
     unknown = set(arguments.only or ()) - set(SECTIONS)
     if unknown:
         print(
@@ -32,16 +35,16 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    if arguments.rounds < 1 or not arguments.seconds > 0:
-        print("bench: --rounds must be at least 1, --seconds positive", file=sys.stderr)
-        return 2
     chosen = [section for name, section in SECTIONS.items() if name in (arguments.only or SECTIONS)]
     bench = Bench(chosen, Settings(arguments.quick), arguments.rounds, arguments.seconds)
-    interrupted = False
+    interruption = None
     try:
         bench.run()
-    except KeyboardInterrupt:
-        interrupted = True
+    except KeyboardInterrupt as error:
+        interruption = error
+    except OSError as error:  # of a record; what fails within an item is kept there
+        print(f"bench: {error}{advice(error)}", file=sys.stderr)
+        return 1
     made = bench.made
     reaches = [] if arguments.quick else _write_reaches()
     if arguments.json:
@@ -50,10 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(report(made, reaches, bench.missing))
     for path in bench.written:
         print(f"recorded in {path}", file=sys.stderr)
-    if interrupted:
-        print("interrupted: what was measured so far is recorded, and nothing else",
-              file=sys.stderr)  # fmt: skip
-        return 130
+    if interruption is not None:
+        print("what was measured so far is recorded, and nothing else", file=sys.stderr)
+        raise interruption
     return 0
 
 

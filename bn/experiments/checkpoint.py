@@ -33,7 +33,9 @@ def path_for(run: dict[str, Any], folder: Path | None = None) -> Path:
 def save(path: Path, run: dict[str, Any], state: dict[str, Any]) -> None:
     """Write a checkpoint, in place of an earlier one of the run."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.replace(path, lambda to: torch.save({"run": run, "state": state}, to))
+    content = io.BytesIO()  # on a full disk torch.save itself fails without naming the disk
+    torch.save({"run": run, "state": state}, content)
+    files.replace(path, lambda to: to.write_bytes(content.getbuffer()))
 
 
 def load(path: Path, run: dict[str, Any], device: torch.device) -> dict[str, Any] | None:

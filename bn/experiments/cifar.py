@@ -15,7 +15,7 @@ from bn.data import ImageDataset, cifar10
 from bn.experiments import checkpoint
 from bn.experiments.device import best_device, describe
 from bn.experiments.images import Colours, Images
-from bn.experiments.record import Run, best_config, load, provenance
+from bn.experiments.record import Run, best_config, load_sweep, provenance
 from bn.experiments.torch_networks import cifar_network
 from bn.experiments.torch_training import Recipe, train
 
@@ -185,7 +185,7 @@ def arms(study: str, epochs: int | None = None) -> dict[str, Config]:
     ValueError
         If there is no such study.
     RecordError
-        For ``cifar-rates``, if the sweep that decides the rates has not been run.
+        For ``cifar-rates``, if the sweep that decides the rates has not been run to its end.
     """
     kinds = {"plain": False, "bn": True}
     if study == "cifar-sweep":
@@ -195,7 +195,7 @@ def arms(study: str, epochs: int | None = None) -> dict[str, Config]:
             for lr in RATES
         }
     elif study == "cifar-rates":
-        sweep = load("cifar-sweep")
+        sweep = load_sweep("cifar", arms("cifar-sweep"))
         best = {kind: best_config(sweep, f"{kind}-", "held_out_accuracy")["lr"] for kind in kinds}
         chosen = {
             f"{kind}{name}": Config(batch_norm=kinds[kind], lr=times * best[kind])

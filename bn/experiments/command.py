@@ -9,7 +9,7 @@ import numpy as np
 
 from bn.allocator import tune_allocator
 from bn.data import DataError
-from bn.experiments.record import RecordError, Run, results_dir
+from bn.experiments.record import RecordError, Run, advice, results_dir
 from bn.experiments.study import run_study
 
 
@@ -20,28 +20,27 @@ def run(arguments: argparse.Namespace) -> int:
     experiment: Any = importlib.import_module(f"bn.experiments.{arguments.experiment}")
     length: int | None = getattr(arguments, arguments.length)
     study = arguments.experiment + (f"-{arguments.study}" if arguments.study else "")
+    # A run of another length is another study: it must not replace the book's record.
+    name = study if length is None else f"{study}-{length}-{arguments.length}"
     try:
-        arms = _chosen(experiment.arms(study, length), arguments.only)
-        # A run of another length is another study: it must not replace the book's record.
-        name = study if length is None else f"{study}-{length}-{arguments.length}"
+        arms = experiment.arms(study, length)
+        if unknown := set(arguments.only or ()) - set(arms):
+            print(
+                f"train: no arm {', '.join(sorted(unknown))}; there are {', '.join(arms)}",
+                file=sys.stderr,
+            )
+            return 2
+        arms = {arm: arms[arm] for arm in arms if arguments.only is None or arm in arguments.only}
         runs = run_study(
             name, arms, experiment.run_task, seeds=arguments.seeds, jobs=arguments.jobs
         )
     except (DataError, RecordError, ValueError, OSError) as error:
-        print(f"train: {error}", file=sys.stderr)
+        print(f"train: {error}{advice(error)}", file=sys.stderr)
         return 1
     for arm in arms:
         print(f"{arm:24} {_accuracy([run for run in runs if run.arm == arm])}")
     print(f"recorded in {results_dir() / (name + '.json')}")
     return 0
-
-
-def _chosen(arms: dict[str, Any], only: list[str] | None) -> dict[str, Any]:
-    """Return the arms asked for."""
-    unknown = set(only or ()) - set(arms)
-    if unknown:
-        raise ValueError(f"no arm {', '.join(sorted(unknown))}; there are {', '.join(arms)}")
-    return {arm: config for arm, config in arms.items() if only is None or arm in only}
 
 
 def _accuracy(runs: list[Run]) -> str:

@@ -18,7 +18,7 @@ from bn.experiments.networks import (
     mnist_network,
     use_population_statistics,
 )
-from bn.experiments.record import Run, best_config, load, provenance
+from bn.experiments.record import Run, best_config, load_sweep, provenance
 from bn.experiments.training import train
 from bn.layers import Sequential
 
@@ -205,7 +205,7 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
     ValueError
         If there is no such study.
     RecordError
-        For ``mnist-best``, if the sweep that decides it has not been run.
+        For ``mnist-best``, if the sweep that decides it has not been run to its end.
     """
     plain, batch_norm = Config(batch_norm=False), Config(batch_norm=True)
     if study == "mnist-paper":
@@ -218,7 +218,7 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
             for std in STDS
         }
     elif study == "mnist-best":
-        sweep = load("mnist-sweep")
+        sweep = load_sweep("mnist", arms("mnist-sweep"))
         chosen = {
             kind: Config(**best_config(sweep, f"{kind}-", "test_accuracy") | {"steps": plain.steps})
             for kind in ("plain", "bn")

@@ -6,13 +6,14 @@ from these files and from nowhere else.
 """
 
 import datetime
+import errno
 import json
 import math
 import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,17 @@ def results_dir() -> Path:
     return (ROOT if (ROOT / "pyproject.toml").is_file() else Path.cwd()) / "results"
 
 
+def advice(error: Exception) -> str:
+    """Return what helps where a disk is full, to be added to the error, which names the file."""
+    full = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    if not isinstance(error, OSError) or error.errno not in full:
+        return ""
+    return (
+        ". Make room there, or set BN_RESULTS_DIR to a folder on another disk; what was recorded "
+        "before is kept"
+    )
+
+
 def load(study: str, folder: Path | None = None) -> list[Run]:
     """Return the runs of a study, by arm and seed.
 
@@ -116,6 +128,33 @@ def load(study: str, folder: Path | None = None) -> list[Run]:
         ) from error
     if not runs:
         raise RecordError(f"{path} holds no runs; delete it to start anew")
+    return runs
+
+
+def load_sweep(experiment: str, arms: Collection[str]) -> list[Run]:
+    """Return the runs of the sweep that decides the settings of an experiment's other studies.
+
+    Parameters
+    ----------
+    experiment : str
+    arms : collection of str
+        All arms of the sweep: the best of some might not be the best.
+
+    Raises
+    ------
+    RecordError
+        If it cannot be read or lacks an arm; names the command that makes it.
+    """
+    command = f"python -m bn train {experiment} --study sweep"
+    try:
+        runs = load(f"{experiment}-sweep")
+    except RecordError as error:
+        raise RecordError(f"{error}. It decides the settings; make it: {command}") from error
+    if missing := set(arms) - {run.arm for run in runs}:
+        raise RecordError(
+            f"the sweep that decides the settings lacks {len(missing)} of its {len(arms)} arms; "
+            f"this goes on with it: {command}"
+        )
     return runs
 
 
@@ -147,6 +186,7 @@ def open_study(study: str, folder: Path | None = None) -> list[Run]:
     folder = folder or results_dir()
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(study, folder):
+        files.remove_unfinished(folder / f"{study}.json")
         return _existing(study, folder)
 
 

@@ -1,12 +1,16 @@
 """``python -m bn bench``."""
 
+import errno
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from bn.__main__ import main
+from bn.__main__ import Ended, main
 from bn.bench import command, tables
 from bn.bench.plan import Item, Result, Section
 from bn.bench.sections import SECTIONS
@@ -53,6 +57,10 @@ def interrupted(limits):
     raise KeyboardInterrupt
 
 
+def terminated(limits):
+    raise Ended(signal.SIGTERM)
+
+
 def broken(limits):
     raise ValueError("it does not work")
 
@@ -80,16 +88,19 @@ def test_a_quick_run_of_everything(folder, capsys):
     assert "What was to be reached" not in printed
 
 
-def test_an_interruption_keeps_what_was_measured(folder, sections, capsys):
-    sections(one=[good, good], two=[good, interrupted, good], three=[good])
-    assert main(["bench"]) == 130
+@pytest.mark.parametrize(
+    ("end", "code", "said"), [(interrupted, 130, "interrupted"), (terminated, 143, "SIGTERM")]
+)
+def test_an_interruption_keeps_what_was_measured(folder, sections, capsys, end, code, said):
+    sections(one=[good, good], two=[good, end, good], three=[good])
+    assert main(["bench"]) == code
     assert sorted(path.name for path in folder.iterdir()) == [
         "one.json", "partial-two.json", "reaches.json",
     ]  # fmt: skip
     assert len(json.loads((folder / "partial-two.json").read_text())["rows"]) == 1
     printed = capsys.readouterr()
     assert "Two (cut short)" in printed.out
-    assert "interrupted" in printed.err
+    assert said in printed.err
 
 
 def test_an_interruption_before_anything_was_measured(folder, sections, capsys):
@@ -116,18 +127,23 @@ def test_only_some_sections_and_json(folder, sections, capsys):
     assert {reach["met"] for reach in made["reaches"]} == {None}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        (["--only", "speed"], "no section speed; there are: bandwidth, layers"),
-        (["--rounds", "0"], "--rounds must be at least 1"),
-        (["--seconds", "0"], "--seconds positive"),
-    ],
-)
-def test_wrong_usage(folder, capsys, wrong, said):
-    assert main(["bench", *wrong]) == 2
-    assert said in capsys.readouterr().err
+def test_an_unknown_section(folder, capsys):
+    assert main(["bench", "--only", "speed"]) == 2
+    assert "no section speed; there are: bandwidth, layers" in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_a_full_disk_is_named(folder, sections, capsys, monkeypatch):
+    def full(self, text, **how):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    sections(one=[good])
+    monkeypatch.setattr(Path, "write_text", full)
+    assert main(["bench"]) == 1
+    printed = capsys.readouterr().err
+    assert str(folder / "one.json") in printed
+    assert "set BN_RESULTS_DIR" in printed
+    assert not list(folder.iterdir())
 
 
 def test_help_names_every_section_and_imports_nothing():

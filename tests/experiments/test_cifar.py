@@ -1,8 +1,10 @@
 """The CIFAR-10 experiment on small made-up data: what it does, not how well it learns."""
 
+import errno
 import math
 import os
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,6 +154,22 @@ def test_a_damaged_checkpoint_is_named(data, spoil):
     path.write_bytes(spoil)
     with pytest.raises(CheckpointError, match=f"{path.name}.*delete it"):
         short_run(SHORT, data)
+
+
+def test_a_full_disk_names_the_checkpoint_and_keeps_the_one_before(monkeypatch, tmp_path):
+    path = tmp_path / "run.pt"
+    checkpoint.save(path, {"seed": 0}, {"epoch": 1})
+    real = Path.write_bytes
+
+    def full(self, content):
+        real(self, content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left.*run\.pt"):
+        checkpoint.save(path, {"seed": 0}, {"epoch": 2})
+    assert os.listdir(tmp_path) == ["run.pt"]
+    assert checkpoint.load(path, {"seed": 0}, CPU) == {"epoch": 1}
 
 
 def test_a_checkpoint_cut_short_is_named_and_one_of_another_run_refused(tmp_path):

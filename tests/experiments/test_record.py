@@ -47,6 +47,15 @@ def test_an_interrupted_write_leaves_the_old_record(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["study.json"]
 
 
+def test_what_a_killed_process_left_of_a_record_is_removed(tmp_path):
+    save("study", [make()], tmp_path)
+    (tmp_path / ".study.json-4711.tmp").write_text('{"runs": [')
+    (tmp_path / ".study-2.json-4711.tmp").write_text("of a study that may be being written")
+    record.open_study("study", tmp_path)
+    assert [path.name for path in tmp_path.glob(".*.tmp")] == [".study-2.json-4711.tmp"]
+    assert len(load("study", tmp_path)) == 1
+
+
 def test_summary(tmp_path):
     runs = [make(seed=s) for s in range(3)]
     summary = summarize(runs, "bn", "accuracy")
