@@ -59,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _in_a_process(target: str, timeout: float) -> tuple[list[dict[str, Any]], int | None]:
     """Return what the worker said, one message per line, and its exit code (None: killed)."""
-    command = [sys.executable, "-m", "bn.check.worker", target, str(timeout)]
+    limits = [str(timeout), str(timeout + 2 * GRACE)]  # of the checks, and of the process
+    command = [sys.executable, "-m", "bn.check.worker", target, *limits]
     # One thread is faster for arrays this small, and much so on a machine that is busy.
     settings = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONIOENCODING": "utf-8"}
     process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import importlib.util
 import json
@@ -96,6 +97,9 @@ def _take_stdout() -> Callable[[dict[str, Any]], None]:
 
 
 if __name__ == "__main__":
+    # Who started this process ends it in time. Where that one has been killed, this does; it
+    # needs no thread of Python's, which a candidate that is busy in C would not let run.
+    faulthandler.dump_traceback_later(float(sys.argv[3]), exit=True)
     main(sys.argv[1], float(sys.argv[2]))
     sys.stderr.flush()
     os._exit(0)  # whatever threads the candidate has left running

@@ -2,13 +2,20 @@
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from bn.__main__ import main
 from bn.check.command import has_colour
 
+ROOT = str(Path(__file__).parents[2])
 CANDIDATES = """
 import itertools, os, sys, time
 import numpy as np
@@ -141,6 +148,47 @@ def test_it_always_ends(check, target, mistake):
         assert "exit code 7" in out
     if mistake == "raises":
         assert "ZeroDivisionError: division by zero (broken.py, line 2)" in out
+
+
+LOCKED = """
+import fcntl, pathlib, time
+lock = open("lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, however that ends
+pathlib.Path("started").touch()
+time.sleep(10_000)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_candidates_process_ends_with_the_command(check, tmp_path, number, code):
+    (tmp_path / "locked.py").write_text(LOCKED, "utf-8")
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    start += "import sys; from bn.__main__ import main; sys.exit(main())"
+    command = subprocess.Popen(
+        [sys.executable, "-c", start, "check", "locked:x", "--timeout", "1000"],
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    command.send_signal(number)
+    assert command.wait(timeout=60) == code
+    with FileLock(tmp_path / "lock", timeout=60):  # it has ended
+        pass
+
+
+def test_the_candidates_process_ends_by_itself_where_the_command_was_killed(check):
+    alone = subprocess.Popen(
+        [sys.executable, "-m", "bn.check.worker", "mine:busy_in_c", "1000", "5"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    try:
+        assert alone.wait(timeout=120) != 0
+    finally:
+        alone.kill()
 
 
 def test_colour_only_on_a_terminal(monkeypatch):
