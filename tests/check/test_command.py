@@ -155,7 +155,7 @@ import fcntl, pathlib, time
 lock = open("lock", "w")
 fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, however that ends
 pathlib.Path("started").touch()
-time.sleep(10_000)
+time.sleep(600)
 """
 
 
