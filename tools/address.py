@@ -146,6 +146,10 @@ def main() -> None:
     parser.add_argument("repository", nargs="?", help="owner/name; empty to take it out")
     options = parser.parse_args()
     try:
+        validate(options.repository or "")
+    except AddressError as error:
+        parser.error(str(error))
+    try:
         if options.repository is None:
             for place, address in read().items():
                 print(f"{place}: {address or 'no address'}")

@@ -219,6 +219,8 @@ def main() -> None:
     parser.add_argument("paths", nargs="*", type=Path, help="notebooks (default: all)")
     options = parser.parse_args()
     paths: list[Path] = options.paths or sorted(NOTEBOOKS.glob("*.ipynb"))
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        parser.error(f"there is no {', '.join(missing)}")
     if options.action == "check":
         if check(paths):
             sys.exit("notebooks: run `make outputs`, or mend what the lines above name")
