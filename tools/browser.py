@@ -11,10 +11,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+
+Waiting = TypeVar("Waiting", Page, BrowserContext)
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDE, NARROW = 1280, 390  # CSS pixels: a laptop, a phone
@@ -43,7 +45,13 @@ def find() -> str | None:
 
 def launch(playwright: Playwright, executable: str) -> Browser:
     """Start the browser without a window."""
-    return playwright.chromium.launch(executable_path=executable, args=FLAGS)
+    return playwright.chromium.launch(executable_path=executable, args=FLAGS, timeout=0)
+
+
+def patient(opened: Waiting) -> Waiting:
+    """Let a page, or all pages of a context, take what time they need: pytest ends what hangs."""
+    opened.set_default_timeout(0)
+    return opened
 
 
 def pages(toc: Path = ROOT / "_toc.yml") -> list[str]:

@@ -109,11 +109,11 @@ def run(
     )
     if keep is not None:
         keep.unlink(missing_ok=True)
-    epochs = len(history.loss)
-    images = epochs * (len(training) // config.batch_size) * config.batch_size
+    done, part = len(history.loss), min(config.epochs, 1)
+    images = done * config.passes(len(training))[1] * config.batch_size
     measured = "held_out_accuracy" if config.held_out else "test_accuracy"
     curve: dict[str, list[float | None]] = {
-        "epoch": [*range(1, epochs + 1)],
+        "epoch": [part * epoch for epoch in range(1, done + 1)],
         measured: [*history.accuracy],
         "loss": [*history.loss],
     }
@@ -121,7 +121,7 @@ def run(
         measured: None if history.diverged else history.accuracy[-1],
         "loss": history.loss[-1],
         "diverged": float(history.diverged),
-        "epochs_done": epochs,
+        "epochs_done": part * done,
         "images_per_second": images / history.train_seconds,
         "minutes": history.seconds / 60,
     }
@@ -177,7 +177,7 @@ FASTER = 5
 STUDIES = ("cifar-rates", "cifar-sweep")
 
 
-def arms(study: str, epochs: int | None = None) -> dict[str, Config]:
+def arms(study: str, epochs: float | None = None) -> dict[str, Config]:
     """Return the arms of a study by name.
 
     Raises

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ class Recipe:
 
     Attributes
     ----------
-    epochs, batch_size : int
-        Passes over the training images, images in a mini-batch.
+    epochs : int or float
+        Passes over the training images. A number below 1 is a part of one pass, to try things.
+    batch_size : int
+        Images in a mini-batch.
     lr : float
         Highest learning rate. It rises linearly over the first `warm_up` of all steps, from a
         25th, and falls linearly to about zero over the others.
@@ -36,7 +39,7 @@ class Recipe:
     """
 
     lr: float
-    epochs: int = 10
+    epochs: float = 10
     batch_size: int = 128
     warm_up: float = 0.25
     momentum: float = 0.9
@@ -45,11 +48,22 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, before anything is fetched."""
-        if self.epochs < 1 or self.batch_size < 2 or not self.lr > 0 or not 0 < self.warm_up < 1:
+        whole = self.epochs >= 1 and self.epochs == int(self.epochs)
+        if not whole and not 0 < self.epochs < 1:
             raise ValueError(
-                "epochs must be at least 1, batch_size at least 2, lr positive, "
-                f"warm_up between 0 and 1: {self}"
+                f"epochs is {self.epochs}, expected a whole number, or a part of one epoch below 1"
             )
+        if self.batch_size < 2 or not self.lr > 0 or not 0 < self.warm_up < 1:
+            raise ValueError(
+                f"batch_size must be at least 2, lr positive, warm_up between 0 and 1: {self}"
+            )
+
+    def passes(self, count: int) -> tuple[int, int]:
+        """Return how many passes over `count` images there are, and the steps of each."""
+        steps = count // self.batch_size
+        if self.epochs < 1:
+            return 1, math.ceil(steps * self.epochs)
+        return int(self.epochs), steps
 
 
 @dataclass
@@ -118,7 +132,7 @@ def train(
     -------
     History
     """
-    per_epoch = len(images) // recipe.batch_size
+    epochs, per_epoch = recipe.passes(len(images))
     device = images.labels.device
     optimizer = torch.optim.SGD(
         network.parameters(),
@@ -130,7 +144,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=recipe.lr,
-        total_steps=recipe.epochs * per_epoch,
+        total_steps=epochs * per_epoch,
         pct_start=recipe.warm_up,
         anneal_strategy="linear",
         cycle_momentum=False,
@@ -146,17 +160,17 @@ def train(
         history = History(precision or faster_precision(network, *batch)[0])
     earlier, begun = history.seconds, time.perf_counter()
     with tqdm(
-        total=recipe.epochs * per_epoch, initial=len(history.loss) * per_epoch, desc=progress,
+        total=epochs * per_epoch, initial=len(history.loss) * per_epoch, desc=progress,
         disable=progress is None, unit=" steps", mininterval=0.5,
     ) as bar:  # fmt: skip
-        for epoch in range(len(history.loss), recipe.epochs):
+        for epoch in range(len(history.loss), epochs):
             if history.diverged:
                 break
             started = time.perf_counter()
             network.train()
             total = torch.zeros((), device=device)
             rng = np.random.default_rng([seed, 1, epoch])
-            for x, labels in images.shuffled(recipe.batch_size, rng):
+            for x, labels in islice(images.shuffled(recipe.batch_size, rng), per_epoch):
                 optimizer.zero_grad()
                 with autocast(device, history.precision):
                     loss = cross_entropy(network(x), labels, label_smoothing=recipe.label_smoothing)

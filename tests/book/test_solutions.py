@@ -39,7 +39,7 @@ def test_its_code_runs(code, tmp_path):
     settings = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": str(BOOK.parent)}
     made = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=tmp_path, env=settings, capture_output=True, text=True, encoding="utf-8", timeout=120,
+        cwd=tmp_path, env=settings, capture_output=True, text=True, encoding="utf-8",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
 

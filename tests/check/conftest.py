@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from bn import check
+
 
 @pytest.fixture
 def as_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable]:
@@ -36,6 +38,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user has a minute's patience; a test that ends for lack of time says nothing."""
+    for function in (check.batch_norm, check.population):
+        monkeypatch.setitem(function.__kwdefaults__, "timeout", 3000.0)
 
 
 @pytest.fixture(scope="session")

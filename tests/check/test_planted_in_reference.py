@@ -74,7 +74,7 @@ def reports(folder):
     made = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder)],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True, text=True, encoding="utf-8", timeout=120,
+        capture_output=True, text=True, encoding="utf-8",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     return json.loads(made.stdout)

@@ -28,8 +28,8 @@ from tools import notebooks as nb
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-# The first test also makes the environment.
-pytestmark = pytest.mark.timeout(3600)
+# A whole notebook, and the first test also makes the environment.
+pytestmark = pytest.mark.timeout(4 * 3600)
 
 # Added below the notebook's own cells: where everything came from.
 PROBE = """\

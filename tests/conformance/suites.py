@@ -112,7 +112,7 @@ def failing(names: Iterable[str], copy: Path) -> list[str]:
     }
     done = subprocess.run(
         command, cwd=copy, env=settings, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        encoding="utf-8", errors="replace", timeout=900,
+        encoding="utf-8", errors="replace",
     )  # fmt: skip
     failed = (copy / FAILED).read_text("utf-8").split() if (copy / FAILED).is_file() else []
     if done.returncode not in (0, 1) or bool(failed) != bool(done.returncode):

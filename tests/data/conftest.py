@@ -246,8 +246,8 @@ def silent_base():
 
 @pytest.fixture
 def limits():
-    """Limits short enough for tests. The local server is fast, so none is close."""
-    return Limits(answer=1.0, window=0.5, rate=1000.0, total=20.0, npm_quiet=5.0, npm_total=20.0)
+    """Limits short enough for tests, and not close to what the local server takes when busy."""
+    return Limits(answer=3.0, window=2.0, rate=1000.0, total=120, npm_quiet=60.0, npm_total=120)
 
 
 @pytest.fixture(autouse=True)

@@ -75,6 +75,16 @@ def test_a_run_records_what_it_did(data, batch_norm):
     assert result.provenance["torch"] == torch.__version__
 
 
+def test_a_part_of_an_epoch_is_named_as_such(data):
+    result = short_run(replace(SHORT, epochs=0.2), data)
+    assert (result.final["epochs_done"], result.curve["epoch"]) == (0.2, [0.2])
+    assert SHORT.passes(160) == (3, 10)
+    assert replace(SHORT, epochs=0.2).passes(160) == (1, 2)
+    assert replace(SHORT, epochs=0.01).passes(160) == (1, 1)
+    whole = short_run(replace(SHORT, epochs=1), data)
+    assert whole.curve["loss"] != result.curve["loss"]
+
+
 def test_batch_norm_learns_the_made_up_classes(data):
     assert short_run(replace(SHORT, epochs=8), data).final["test_accuracy"] > 0.9
 

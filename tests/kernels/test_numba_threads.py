@@ -96,7 +96,6 @@ def run(script, root, **environment):
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert made.returncode == 0, made.stderr
     return made.stdout.split()

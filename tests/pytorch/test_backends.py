@@ -34,7 +34,6 @@ except ImportError as error:
         cwd=request.config.rootpath,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert made.returncode == 0, made.stderr
     first, second = made.stdout.splitlines()

@@ -155,8 +155,8 @@ def seen(request: pytest.FixtureRequest, chromium: Any, address: str) -> Seen:
 def visit(chromium: Any, address: str, name: str) -> Seen:
     """Open a page wide and light, then dark, then as narrow as a phone."""
     seen = Seen(name)
-    context = chromium.new_context(
-        viewport={"width": browser.WIDE, "height": 900}, color_scheme="light"
+    context = browser.patient(
+        chromium.new_context(viewport={"width": browser.WIDE, "height": 900}, color_scheme="light")
     )
 
     def guard(route: Any) -> None:

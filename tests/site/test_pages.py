@@ -68,14 +68,14 @@ def test_axe_finds_nothing_serious(seen: Any, state: str) -> None:
 
 
 def test_first_page_leads_into_the_book(chromium: Any, address: str) -> None:
-    page = chromium.new_page()
+    page = browser.patient(chromium.new_page())
     page.goto(f"{address}/index.html")
     page.wait_for_url(f"{address}/{browser.pages()[0]}.html")
     page.close()
 
 
 def test_search_finds_a_page(chromium: Any, address: str) -> None:
-    page = chromium.new_page()
+    page = browser.patient(chromium.new_page())
     page.goto(f"{address}/search.html?q=normalization")
     page.wait_for_selector("#search-results li a")
     page.close()
@@ -85,7 +85,7 @@ def test_search_finds_a_page(chromium: Any, address: str) -> None:
 def test_formulas_show_from_the_disk(name: str, chromium: Any, site: Path) -> None:
     html = (site / f"{name}.html").read_text(encoding="utf-8")
     asked = len(re.findall(r'class="math\b', html))
-    page = chromium.new_page()
+    page = browser.patient(chromium.new_page())
     page.goto((site / f"{name}.html").as_uri())
     page.evaluate(browser.SETTLED)
     assert page.locator(".math mjx-container").count() >= asked
