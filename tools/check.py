@@ -41,6 +41,9 @@ def run(command: list[str]) -> bool:
     start = [sys.executable] if command[0] == "-m" else [str(BIN / command.pop(0))]
     settings = {
         "BN_EPOCHS": "0.2",  # CIFAR-10, live: a part of an epoch, which no machine is too slow for
+        # Threads that wait leave the cores to others. By default they spin, and where other
+        # processes want the cores too, a small step of training takes five to ten times as long.
+        "OMP_WAIT_POLICY": "passive",
         **os.environ,
         "IPYTHONDIR": str(ROOT / "_build" / "ipython"),  # not the user's start-up files
     }
