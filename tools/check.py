@@ -36,6 +36,25 @@ STEPS: dict[str, tuple[str, list[list[str]]]] = {
 }
 
 
+# nbval compares what stands on stderr. A warning is a notebook's output where its own code or ours
+# causes it, and not where torch and others warn inside their own modules.
+START_UP = """\
+import warnings
+warnings.filterwarnings("ignore")
+warnings.filterwarnings("default", module=r"(__main__|bn)(\\..*)?$")
+del warnings
+"""
+
+
+def ipython_folder() -> Path:
+    """Return the settings of IPython for notebooks under test, in place of the user's own."""
+    folder = ROOT / "_build" / "ipython"
+    start_up = folder / "profile_default" / "startup"
+    start_up.mkdir(parents=True, exist_ok=True)
+    (start_up / "warnings.py").write_text(START_UP, encoding="utf-8")
+    return folder
+
+
 def run(command: list[str]) -> bool:
     """Run a Python module, or a script installed beside the interpreter; tell if it passed."""
     start = [sys.executable] if command[0] == "-m" else [str(BIN / command.pop(0))]
@@ -45,7 +64,7 @@ def run(command: list[str]) -> bool:
         # processes want the cores too, a small step of training takes five to ten times as long.
         "OMP_WAIT_POLICY": "passive",
         **os.environ,
-        "IPYTHONDIR": str(ROOT / "_build" / "ipython"),  # not the user's start-up files
+        "IPYTHONDIR": str(ipython_folder()),
     }
     made = subprocess.run([*start, *command], cwd=ROOT, env=settings, stdin=subprocess.DEVNULL)
     return made.returncode == 0

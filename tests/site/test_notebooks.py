@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 from nbformat import v4
 from PIL import Image
 
-from tools import notebooks
+from tools import check, notebooks
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -195,3 +197,22 @@ def test_alone_and_without_an_address_the_set_up_says_what_to_do() -> None:
     )
     assert done.returncode != 0
     assert "set REPOSITORY above to owner/name" in done.stderr.replace("\n", " ")
+
+
+WARNING = """
+import warnings
+exec("import warnings; warnings.warn('of theirs', UserWarning)", {"__name__": "torch.compiler"})
+exec("import warnings; warnings.warn('of ours', UserWarning)", {"__name__": "bn.pytorch"})
+warnings.warn("of the notebook")
+"""
+
+
+def test_only_our_own_warnings_are_a_notebooks_output() -> None:
+    made = v4.new_notebook(cells=[v4.new_code_cell(WARNING)])
+    settings = os.environ | {"IPYTHONDIR": str(check.ipython_folder())}
+    NotebookClient(made, timeout=None, kernel_name="python3").execute(env=settings)
+    (said,) = made.cells[0].outputs
+    assert said.name == "stderr"
+    assert "of theirs" not in said.text
+    assert "of ours" in said.text
+    assert "of the notebook" in said.text
