@@ -21,8 +21,9 @@ from bn.kernels.numba_cpu.gates import pack_the_last
 from bn.kernels.numba_cpu.output import set_constants, write_y
 
 #: Elements added up in the computing type before float64 takes over: few enough for rounding
-#: errors not to pile up, many enough for float64 to cost nothing.
-CHUNK = 1024
+#: errors not to pile up where a processor adds one number at a time (with 1024, y was off by 1e-6
+#: there), many enough for float64 to cost nothing.
+CHUNK = 256
 #: Below this mean square, squares in float32 have lost digits. With a larger eps nobody sees it.
 TINY = 1e-30
 
