@@ -5,10 +5,10 @@ RUN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts/python.exe,.venv/bin/python
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help environment book test test-gpu test-colab conformance bench lab data lint outputs address screenshots clean distclean
+.PHONY: help environment book test test-quick test-processors test-gpu test-colab conformance bench lab data lint outputs address screenshots clean distclean
 
 help:  ## print this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | awk -F '  ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' Makefile | awk -F '  ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 book: environment  ## build the site into _build/html; warnings are errors
 	@echo "book: building the site into _build/html"
@@ -16,6 +16,12 @@ book: environment  ## build the site into _build/html; warnings are errors
 
 test: environment  ## style, types, imports, unit and browser tests, and the notebooks again
 	@$(RUN) -m tools.check
+
+test-quick: environment  ## style, types, and the tests of the formulas; under 2 minutes
+	@$(RUN) -m tools.check style types imports quick
+
+test-processors: environment  ## the numerical tests as on other processors; half an hour and more
+	@$(RUN) -m tools.processors
 
 test-gpu: environment  ## only the tests that need a GPU; they skip without one
 	@$(RUN) -m pytest tests/pytorch/test_gpu.py tests/kernels/test_triton_gpu.py

@@ -1,6 +1,7 @@
 """Run the checks behind `make test`, each announced in one line and timed.
 
-All of them run, also after a failure, and the last lines say which failed.
+All of them run, also after a failure, and the last lines say which failed. `quick` is a part of
+`tests`, for `make test-quick`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=3600", "-p", "n
 # The tests of a file stay on one worker, since they share what took long to make.
 TWO_AT_A_TIME = ["-n", "2", "--dist", "loadfile"]
 
+# Under two minutes, with the types: what shows most of what can go wrong in a formula.
+QUICK = ["tests/reference", "tests/layers", "tests/contract", "tests/test_warnings.py"]
+
 STEPS: dict[str, tuple[str, list[list[str]]]] = {
     "style": (
         "ruff: lint and format",
@@ -29,6 +33,10 @@ STEPS: dict[str, tuple[str, list[list[str]]]] = {
     "types": ("mypy --strict", [["-m", "mypy"]]),
     "imports": ("import-linter: imports run downwards only", [["lint-imports"]]),
     "tests": ("pytest: package, site and browser", [["-m", "pytest", *TWO_AT_A_TIME]]),
+    "quick": (
+        "pytest: the reference, and the contract of all implementations",
+        [["-m", "pytest", *TWO_AT_A_TIME, *QUICK]],
+    ),
     "notebooks": (
         "nbval: every notebook again, compared with its stored outputs",
         [["-m", "tools.notebooks", "check"], ["-m", "pytest", *NBVAL, "notebooks"]],
@@ -55,10 +63,9 @@ def ipython_folder() -> Path:
     return folder
 
 
-def run(command: list[str]) -> bool:
-    """Run a Python module, or a script installed beside the interpreter; tell if it passed."""
-    start = [sys.executable] if command[0] == "-m" else [str(BIN / command.pop(0))]
-    settings = {
+def settings() -> dict[str, str]:
+    """Return the environment in which tests run; what the user sets comes first."""
+    return {
         "BN_EPOCHS": "0.2",  # CIFAR-10, live: a part of an epoch, which no machine is too slow for
         # Threads that wait leave the cores to others. By default they spin, and where other
         # processes want the cores too, a small step of training takes five to ten times as long.
@@ -66,15 +73,20 @@ def run(command: list[str]) -> bool:
         **os.environ,
         "IPYTHONDIR": str(ipython_folder()),
     }
-    made = subprocess.run([*start, *command], cwd=ROOT, env=settings, stdin=subprocess.DEVNULL)
+
+
+def run(command: list[str]) -> bool:
+    """Run a Python module, or a script installed beside the interpreter; tell if it passed."""
+    start = [sys.executable] if command[0] == "-m" else [str(BIN / command.pop(0))]
+    made = subprocess.run([*start, *command], cwd=ROOT, env=settings(), stdin=subprocess.DEVNULL)
     return made.returncode == 0
 
 
 def main() -> None:
     """Run the steps named, or all."""
     parser = argparse.ArgumentParser(prog="python -m tools.check", description=__doc__)
-    parser.add_argument("steps", nargs="*", help=f"of {', '.join(STEPS)} (default: all)")
-    names = parser.parse_args().steps or list(STEPS)
+    parser.add_argument("steps", nargs="*", help=f"of {', '.join(STEPS)} (default: all but quick)")
+    names = parser.parse_args().steps or [name for name in STEPS if name != "quick"]
     unknown = set(names) - set(STEPS)
     if unknown:
         parser.error(f"no step {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
