@@ -48,10 +48,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, before anything is fetched."""
-        whole = self.epochs >= 1 and self.epochs == int(self.epochs)
+        whole = self.epochs >= 1 and float(self.epochs).is_integer()
         if not whole and not 0 < self.epochs < 1:
             raise ValueError(
-                f"epochs is {self.epochs}, expected a whole number, or a part of one epoch below 1"
+                "epochs must be at least 1 and whole, or a part of one epoch between 0 and 1, "
+                f"and is {self.epochs}"
             )
         if self.batch_size < 2 or not self.lr > 0 or not 0 < self.warm_up < 1:
             raise ValueError(

@@ -195,7 +195,8 @@ def test_a_checkpoint_cut_short_is_named_and_one_of_another_run_refused(tmp_path
 @pytest.mark.parametrize(
     "bad",
     [
-        {"epochs": 0}, {"batch_size": 1}, {"lr": 0.0}, {"lr": math.nan}, {"warm_up": 1.0},
+        {"epochs": 0}, {"epochs": -0.5}, {"epochs": 1.5}, {"epochs": math.nan},
+        {"epochs": math.inf}, {"batch_size": 1}, {"lr": 0.0}, {"lr": math.nan}, {"warm_up": 1.0},
         {"shift": -1}, {"held_out": -1}, {"eps": 0.0},
     ],
 )  # fmt: skip
