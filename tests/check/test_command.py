@@ -172,12 +172,12 @@ def test_the_candidates_process_ends_with_the_command(check, tmp_path, number, c
         [sys.executable, "-c", start, "check", "locked:x", "--timeout", "1000"],
         env={**os.environ, "PYTHONPATH": ROOT},
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (tmp_path / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     command.send_signal(number)
-    assert command.wait(timeout=60) == code
-    with FileLock(tmp_path / "lock", timeout=60):  # it has ended
+    assert command.wait(timeout=600) == code
+    with FileLock(tmp_path / "lock", timeout=600):  # it has ended
         pass
 
 
@@ -189,7 +189,7 @@ def test_the_candidates_process_ends_by_itself_where_the_command_was_killed(chec
         env={**os.environ, "PYTHONPATH": ROOT},
     )
     try:
-        assert alone.wait(timeout=120) != 0
+        assert alone.wait(timeout=600) != 0
     finally:
         alone.kill()
 
