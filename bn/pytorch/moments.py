@@ -100,11 +100,17 @@ def centre(x: Tensor, pivot: Tensor, offset: Tensor, axis: int) -> Tensor:
 
 
 def deviations(values: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Return ``values - mean`` in the computing type, and the sum of each channel, (C,)."""
+    """Return ``values - mean`` in the computing type, and the sum of each channel, (C,).
+
+    A large mean is rounded when it is subtracted. What is left of it is small, and is subtracted
+    in turn.
+    """
     centred = widened(values)
     total = channel_sum(centred, axis)
     m = values.numel() // values.shape[axis]
     centred -= along(total / m, centred, axis)
+    rest = channel_sum(centred, axis)
+    centred -= along(rest / m, centred, axis)
     return centred, total
 
 

@@ -152,14 +152,17 @@ def batch_norm_backward(dy: ArrayLike, cache: BatchNormCache) -> tuple[Array, Ar
     x_hat, axis = cache.x_hat, cache.axis
     dy = dy.astype(x_hat.dtype, copy=False)
     m = cache.count.astype(x_hat.dtype)  # (C,), values per channel
+    counted = 1 if cache.mask is None else cache.mask
 
     # [backward]
     dbeta = channel_sum(dy, axis)  # (C,)
-    dgamma = channel_sum(dy * x_hat, axis)  # (C,)
-    mean_dy = along(dbeta / m, dy, axis)
+    centred = dy - along(dbeta / m, dy, axis) * counted  # dy - mean(dy)
+    rest = channel_sum(centred, axis)  # (C,), 0 had the mean not been rounded
+    centred = centred - along(rest / m, dy, axis) * counted
+    dgamma = channel_sum(centred * x_hat, axis)  # (C,), that of dy itself: x_hat sums to 0
     mean_dy_x_hat = along(dgamma / m, dy, axis)
     scale = along(cache.gamma * cache.inv_std, dy, axis)
-    dx = scale * (dy - mean_dy - x_hat * mean_dy_x_hat)
+    dx = scale * (centred - x_hat * mean_dy_x_hat)
     # [/backward]
 
     if cache.mask is not None:  # what did not count has no path through the statistics

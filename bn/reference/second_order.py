@@ -78,6 +78,10 @@ def batch_norm_double_backward(
     def each(values: Array) -> Array:
         return along(values, h, axis)
 
+    # Large means of u and dy would bring in the rounding of h. A constant in u, or in what counts
+    # of dy, changes no result: p has no mean, and h sums to 0.
+    u = u - each(channel_sum(u * counts, axis) / n)
+    dy = dy - each(channel_sum(dy * counts, axis) / n) * counts
     counted = u * counts
     a = channel_sum(counted * h, axis) / n  # (C,), like all that is not written with each
     b = channel_sum(dy * h, axis) / n

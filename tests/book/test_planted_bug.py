@@ -8,8 +8,8 @@ import sys
 import nbformat
 import pytest
 
-RIGHT = "(dy - mean_dy - x_hat * mean_dy_x_hat)"
-WRONG = "(dy - mean_dy)"
+RIGHT = "(centred - x_hat * mean_dy_x_hat)"
+WRONG = "centred"
 
 
 def run_nbval(folder, notebook):

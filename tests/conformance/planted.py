@@ -42,7 +42,7 @@ class Bug:
 
 _VAR = "var = np.square(centred, dtype=np.float64).mean(axis=others, where=counts)"
 _Y = "y = along(gamma, x, axis) * x_hat + along(beta, x, axis)"
-_DX = "dx = scale * (dy - mean_dy - x_hat * mean_dy_x_hat)"
+_DX = "dx = scale * (centred - x_hat * mean_dy_x_hat)"
 _INV_STD = "inv_std = (1.0 / np.sqrt(var + eps)).astype(dtype)"
 _M = "m = cache.count.astype(x_hat.dtype)"
 _UNBIASED = "var = cache.var * m / (m - 1) if self.unbiased else cache.var"
@@ -84,11 +84,11 @@ BUGS = [
     Bug("detached-mean", "the gradient does not flow through the mean",
         "algorithm.py", _DX, "dx = scale * (dy - x_hat * mean_dy_x_hat)"),
     Bug("detached-variance", "the gradient does not flow through the variance",
-        "algorithm.py", _DX, "dx = scale * (dy - mean_dy)"),
+        "algorithm.py", _DX, "dx = scale * centred"),
     Bug("detached-both", "the backward pass of inference, after training",
         "algorithm.py", _DX, "dx = scale * dy"),
     Bug("missing-x-hat", "x̂ is left out of its own term",
-        "algorithm.py", _DX, "dx = scale * (dy - mean_dy - mean_dy_x_hat)"),
+        "algorithm.py", _DX, "dx = scale * (centred - mean_dy_x_hat)"),
     Bug("gamma-not-in-dx", "γ is left out of dx",
         "algorithm.py", "along(cache.gamma * cache.inv_std, dy, axis)",
         "along(cache.inv_std, dy, axis)"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests import rounding
+from tests import large_mean, rounding
 
 SHAPES_AND_AXES = [
     ((4, 3), 1),
@@ -141,6 +141,30 @@ def test_large_means_do_not_cancel(bn, truth, rng, mean):
     assert np.abs(got.y - expected.y).max() < rounding.of_y("float32", 256, largest)
     _, of_var = rounding.of_statistics("float32", 256)
     assert np.abs(got.var / expected.var - 1).max() < of_var
+
+
+@pytest.mark.parametrize("layout", ["first", "last"])
+@pytest.mark.parametrize("shape", large_mean.SHAPES, ids=str)
+def test_a_large_mean_of_dy_costs_no_digits(bn, truth, rng, shape, layout):
+    """Bounds and their derivation are in tests/large_mean.py."""
+    for dtype in large_mean.ADDED:
+        case = large_mean.drawn(rng, shape, dtype)
+        gamma = (1.5 + rng.standard_normal(shape[1])).astype(np.float32)
+        x, dy = case.x, case.dy
+        if layout == "last":  # the channels, in memory
+            x, dy = (np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1) for a in (x, dy))
+        got, expected = bn.step(x, dy, gamma), truth.step(case.x, case.d, gamma)
+        results = [(step.dx, step.dgamma, step.dbeta) for step in (got, expected)]
+        large_mean.check(*results, case, gamma)
+
+
+def test_a_large_mean_of_dy_in_half_precision(bn, truth, rng):
+    """Half precision is computed in a wider type: dx is off by its last rounding, and no more."""
+    x, d = rng.standard_normal((2, 64, 3)).astype(np.float16)
+    d = np.round(4 * d)
+    got, expected = bn.step(x, (1536 + d).astype(np.float16)), truth.step(x, d)
+    assert (np.abs(got.dx - expected.dx) <= 0.501 * np.spacing(np.abs(got.dx))).all()
+    np.testing.assert_allclose(got.dgamma, expected.dgamma.astype(float), rtol=2**-23)
 
 
 def test_an_outlier_in_the_first_place_costs_the_others_nothing(bn, truth, rng):

@@ -6,7 +6,7 @@ import torch
 from bn import pytorch
 from bn.kernels.numba_cpu.planes import CHUNK
 from bn.pytorch import moments
-from tests import rounding
+from tests import large_mean, rounding
 
 SHAPES = [(256, 8), (16, 8, 32), (8, 4, 16, 16), (1, 3, 64, 64)]
 
@@ -130,6 +130,50 @@ def test_powers_of_two_are_exact():
         whole = torch.arange(-limit, limit + 1)
         expected = torch.tensor([2.0**e for e in whole.tolist()], dtype=dtype)
         assert torch.equal(torch.exp2(whole.to(dtype)), expected)
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("shape", large_mean.SHAPES, ids=str)
+def test_a_large_mean_of_dy_costs_no_digits(shape, backend, widest, textbook, rng):
+    """Behind a ReLU that is open everywhere, and an addition: so through everything there is."""
+    if backend == "numba" and widest != "float64":
+        pytest.skip("its kernels know of no device")
+    case = large_mean.drawn(rng, shape, "float32")
+    gamma, beta = torch.linspace(0.5, 1.5, shape[1]), torch.full(shape[1:2], 30.0)
+    expected = exact(textbook, torch.from_numpy(case.x), gamma, beta, torch.from_numpy(case.d))
+    inputs = [t.requires_grad_() for t in (torch.from_numpy(case.x), gamma, beta)]
+    residual = torch.zeros(shape)
+    y = pytorch.batch_norm(*inputs, relu=True, residual=residual, backend=backend)
+    got = torch.autograd.grad(y, inputs, torch.from_numpy(case.dy))
+    arrays = [[t.detach().numpy() for t in ts] for ts in (got, expected[1:])]
+    large_mean.check(*arrays, case, gamma.detach().numpy())
+
+
+@pytest.mark.parametrize("added", [(True, False), (False, True), (True, True)])
+def test_second_gradients_with_large_means_above(added, textbook, rng):
+    """With u above dx, U for the largest |u - mean(u)|, and the rest as in tests/large_mean.py.
+
+    For x it is gamma / std^2 times products of a mean with a number, or of two means with x_hat:
+    (2 + 4 H) U D at most, as the mean of x_hat^2 is 1 at most. Each has two or three factors,
+    each off by (3m + 7) units at most.
+    """
+    one, two = (large_mean.drawn(rng, (64, 3), "float32") for _ in range(2))
+    given = [b.dy if add else b.d for add, b in zip(added, (two, one), strict=True)]
+
+    def second(function, x, u, dy):
+        x, u, dy = (torch.from_numpy(a) for a in (x, u, dy))
+        x.requires_grad_()
+        (dx,) = torch.autograd.grad(function(x), x, dy, create_graph=True)
+        return torch.autograd.grad(dx, x, u)[0].double()
+
+    got = second(pytorch.batch_norm, one.x.copy(), *given)
+    wide = [a.astype("float64") for a in (one.x, two.d, one.d)]
+    error = (got - second(textbook, *wide)).abs().amax(0).numpy()
+    x, u, d = (a - a.mean(0) for a in wide)
+    std = (x.var(0) + 1e-5) ** 0.5
+    x_hat, above, size = (abs(a).max(0) for a in (x / std, u, d))
+    units = 3 * (3 * 64 + 7) * 2**-24
+    assert (error <= units * (2 + 4 * x_hat) * above * size / std**2).all()
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0])

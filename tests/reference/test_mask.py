@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bn.reference import BatchNorm, batch_norm_backward, batch_norm_forward
+from tests import large_mean
 
 
 @pytest.fixture
@@ -98,6 +99,17 @@ def test_a_large_mean_costs_no_digits_under_a_mask(rng):
     chosen = x[mask[:, 0]].astype(np.longdouble)
     exact = (x - chosen.mean(axis=0)) / np.sqrt(chosen.var(axis=0) + np.longdouble(1e-5))
     assert np.abs(y - exact).max() < 1e-6
+
+
+def test_a_large_mean_of_dy_costs_no_digits_under_a_mask(rng):
+    """Padding that gets no gradient does not count in the mean that is subtracted."""
+    case = large_mean.drawn(rng, (64, 3), "float32")
+    mask = np.arange(96)[:, None] < 64
+    padded = [np.concatenate([a, np.zeros((32, 3), a.dtype)]) for a in (case.x, case.dy)]
+    got = batch_norm_backward(padded[1], batch_norm_forward(padded[0], mask=mask)[1])
+    wide = batch_norm_forward(case.x.astype(np.float64))[1]
+    expected = batch_norm_backward(case.d.astype(np.float64), wide)
+    large_mean.check((got[0][:64], *got[1:]), expected, case, np.ones(3))
 
 
 def test_the_layer_counts_what_the_mask_lets_through(ragged):

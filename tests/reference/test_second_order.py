@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from bn.reference import batch_norm_backward, batch_norm_double_backward, batch_norm_forward
+from tests import large_mean
 
 SHAPES = [((5, 3), 1), ((3, 4, 5), 1), ((4, 6, 2), -1), ((2, 3, 2, 3), 1)]
 
@@ -67,6 +68,23 @@ def test_the_second_derivative_is_linear_in_what_it_is_given(rng):
     for i in range(3):
         np.testing.assert_allclose(whole[i], sum(p[i] for p in parts), rtol=1e-11, atol=1e-12)
     np.testing.assert_array_equal(parts[2][1], 0)  # dbeta does not depend on x
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("added", [(True, False), (False, True), (True, True)])
+def test_large_means_of_ddx_and_dy_change_nothing(rng, added, masked):
+    """They are exact here, and so is their subtraction in float64 but for 2 c / 2^53 < 2e-9."""
+    to_ddx, to_dy = added
+    one, two = (large_mean.drawn(rng, (64, 3), "float32") for _ in range(2))
+    mask = rng.random((64, 1)) < 0.8 if masked else None
+    cache = batch_norm_forward(one.x, mask=mask)[1]
+    expected = batch_norm_double_backward(two.d, None, None, one.d, cache)
+    dy = one.dy if mask is None else np.where(mask, one.dy, one.d)
+    got = batch_norm_double_backward(
+        two.dy if to_ddx else two.d, None, None, dy if to_dy else one.d, cache
+    )
+    for a, b in zip(got, expected, strict=True):  # rounded to float32, perhaps not to the same one
+        np.testing.assert_allclose(a, b, rtol=2**-23, atol=1e-6)
 
 
 def test_types_and_errors(rng):

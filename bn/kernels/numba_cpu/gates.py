@@ -93,6 +93,14 @@ def pack_the_last(words: Any, y: Any, end: int) -> None:
 
 
 @inlined
+def gate(words: Any, at: int) -> Any:
+    """Return the gate of one element, number `at`: 0, or not 0 where there are no gates."""
+    if words is None:
+        return np.uint64(1)
+    return words[np.uintp(at // WORD)] >> np.uint64(at % WORD) & np.uint64(1)
+
+
+@inlined
 def unpacked(words: Any, at: int, size: int, opened: Any) -> int:
     """Unpack the gates of at most SOME elements from number `at` on.
 

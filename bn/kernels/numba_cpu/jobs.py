@@ -32,7 +32,7 @@ LARGEST_SQUARE = {np.dtype(np.float32): float(np.finfo(np.float32).max) ** 2,
                   np.dtype(np.float64): np.inf}  # fmt: skip
 
 #: The rows of the table of channels.
-TABLE_ROWS = 9
+TABLE_ROWS = 11
 
 
 class Channels(NamedTuple):
@@ -47,6 +47,8 @@ class Channels(NamedTuple):
     dgamma: NDArray[np.float64]
     dbeta: NDArray[np.float64]
     unsettled: NDArray[np.float64]  # 1 where sums have to be taken again
+    dy_pivot: NDArray[np.float64]  # a number of the computing type near the mean of dy
+    dy_offset: NDArray[np.float64]  # that mean less the pivot
 
 
 @instruction
@@ -88,7 +90,7 @@ def next_item(pointer: Any, job: Any) -> int:
 def channels_of(job: Any) -> Channels:
     """Return the rows of the table."""
     t = carray(address(job.table), (TABLE_ROWS, job.channels), np.float64)
-    return Channels(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8])
+    return Channels(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10])
 
 
 @called

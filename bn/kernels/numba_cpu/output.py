@@ -1,7 +1,7 @@
 """What is written: y of a row in the forward pass, dx of a row in the backward pass.
 
-A row is `size` elements from ``x[at]`` on, x being flat. Its constants are either six numbers,
-where all of it is of one channel, or an array with six rows, a number for each lane.
+A row is `size` elements from ``x[at]`` on, x being flat. Its constants are either seven numbers,
+where all of it is of one channel, or an array with seven rows, a number for each lane.
 
 With x_hat = (x - mean) inv_std, and a bar for the mean over the m values of a channel:
 
@@ -10,7 +10,9 @@ With x_hat = (x - mean) inv_std, and a bar for the mean over the m values of a c
 
 The mean is pivot + offset (see bn.reference.moments). The pivot is a number of the type of x and
 near x, so x - pivot has no rounding error, however large the mean. The offset is tiny, and goes
-into the constants, which are computed in float64.
+into the constants, which are computed in float64. The mean of dy is kept in the same way.
+Its pivot is found before the sums, which are of dy - pivot: a mean of dy adds nothing to
+sum(dy x_hat), since x_hat sums to 0, but a large one would add rounding.
 
 x_hat was not kept but is computed again, from x and two vectors. So is what a ReLU saw, where
 nothing was added before it: by the same operations in the same order as in the forward pass,
@@ -31,9 +33,9 @@ from bn.kernels.numba_cpu.gates import SOME, WORD, pack, pack_some, unpacked
 from bn.kernels.numba_cpu.memory import BLOCK, stream, to_line
 
 #: The constants, in their order: y = (x - PIVOT) SCALE + SHIFT, x_hat without the offset is
-#: (x - PIVOT) INV_STD, and dx = SCALE (dy - MEAN - (x - PIVOT) SLOPE).
-PIVOT, SCALE, SHIFT, INV_STD, MEAN, SLOPE = range(6)
-CONSTANTS = 6
+#: (x - PIVOT) INV_STD, and dx = SCALE (dy - DY_PIVOT - REST - (x - PIVOT) SLOPE).
+PIVOT, SCALE, SHIFT, INV_STD, DY_PIVOT, REST, SLOPE = range(7)
+CONSTANTS = 7
 
 
 @inlined
@@ -42,25 +44,60 @@ def set_constants(lanes: Any, ch: Any, begin: int, end: int, each: int, count: i
 
     A channel has `each` lanes side by side, and again where the channels begin anew.
     """
+    per_value = 1.0 / count
     for start in range(0, lanes.shape[1], ch.gamma.size * each):
-        for c in range(begin, end):
+        for channel in range(begin, end):
+            c = np.uintp(channel)
             scale = ch.gamma[c] * ch.inv_std[c]
-            slope = ch.inv_std[c] * ch.dgamma[c] / count
-            for j in range(start + c * each, start + (c + 1) * each):
+            slope = ch.inv_std[c] * ch.dgamma[c] * per_value
+            for j in range(start + channel * each, start + (channel + 1) * each):
                 lane = np.uintp(j)
                 lanes[PIVOT, lane] = ch.pivot[c]
                 lanes[SCALE, lane] = scale
                 lanes[SHIFT, lane] = ch.beta[c] - ch.offset[c] * scale
                 lanes[INV_STD, lane] = ch.inv_std[c]
-                lanes[MEAN, lane] = ch.dbeta[c] / count - ch.offset[c] * slope
+                lanes[DY_PIVOT, lane] = ch.dy_pivot[c]
+                lanes[REST, lane] = ch.dy_offset[c] - ch.offset[c] * slope
                 lanes[SLOPE, lane] = slope
 
 
 @inlined
-def add_offset(ch: Any, begin: int, end: int) -> None:
-    """Make dgamma of the sum of ``dy (x - pivot) inv_std``: x_hat has the offset, too."""
+def gradient_pivot(lanes: Any, g0: Any, g1: Any, g2: Any, g3: Any) -> Any:
+    """Return a pivot for dy: the mean of four values if they are near each other, otherwise 0.
+
+    If they are within a factor of two, the mean of dy is large against what dy differs from it
+    by, and a number within a factor of two of the pivot is less the pivot without a rounding
+    error. If not, a pivot would not help, and would have many values rounded to the same side.
+    """
+    low, high = min(min(g0, g1), min(g2, g3)), max(max(g0, g1), max(g2, g3))
+    near = (low > 0 and high <= 2 * low) or (high < 0 and 2 * high <= low)
+    mean = (np.float64(g0) + g1 + g2 + g3) / 4
+    return number(lanes, mean) if near else number(lanes, 0.0)
+
+
+@inlined
+def set_gradient_pivots(lanes: Any, ch: Any, begin: int, end: int, each: int) -> None:
+    """Write the pivots of dy to the lanes, which have 0 so far."""
     for c in range(begin, end):
-        ch.dgamma[c] -= ch.offset[c] * ch.inv_std[c] * ch.dbeta[c]
+        if ch.dy_pivot[c] != 0:
+            for start in range(0, lanes.shape[1], ch.gamma.size * each):
+                for j in range(start + c * each, start + (c + 1) * each):
+                    lanes[DY_PIVOT, np.uintp(j)] = ch.dy_pivot[c]
+
+
+@inlined
+def settle_gradients(lanes: Any, ch: Any, begin: int, end: int, count: int) -> None:
+    """Make dgamma, dbeta and the mean of dy of the sums that were left in dgamma and dbeta.
+
+    Those are of ``d (x - pivot) inv_std`` and of d, with d for ``dy - dy_pivot``.
+    """
+    for channel in range(begin, end):
+        c = np.uintp(channel)
+        total, pivot = ch.dbeta[c], ch.dy_pivot[c]
+        ch.dgamma[c] -= ch.offset[c] * ch.inv_std[c] * total  # x_hat has the offset, too
+        ch.dbeta[c] = total + count * pivot
+        ch.dy_pivot[c] = number(lanes, pivot + total / count)  # as near as the type allows
+        ch.dy_offset[c] = pivot - ch.dy_pivot[c] + total / count
 
 
 @inlined
@@ -104,7 +141,7 @@ def dz_of(x: Any, words: Any, is_open: Any, dy: Any, at: int, i: int, k: Any, re
 def dx_of(x: Any, g: Any, at: int, i: int, k: Any) -> Any:
     """Return dx, where `g` is the gradient before the ReLU."""
     slope = shifted(x, at, i, k) * pick(k, SLOPE, i)
-    return pick(k, SCALE, i) * ((g - pick(k, MEAN, i)) - slope)
+    return pick(k, SCALE, i) * (((g - pick(k, DY_PIVOT, i)) - pick(k, REST, i)) - slope)
 
 
 @inlined

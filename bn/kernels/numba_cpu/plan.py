@@ -108,7 +108,7 @@ class Plan:
                 (plane_kernels.planes_gradient(*options), self.pieces),
             ]
         return [
-            (row_kernels.rows_prepare(*self.types, False), self.some_channels),
+            (row_kernels.rows_gradient_prepare(*options), self.some_channels),
             (row_kernels.rows_gradient_sums(*options), items),
             (row_kernels.rows_parameter_gradients(*self.types), self.some_channels),
             (row_kernels.rows_gradient(*options), self.pieces),

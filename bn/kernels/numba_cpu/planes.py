@@ -39,7 +39,8 @@ class Shape(NamedTuple):
 @inlined
 def constants(lanes: Any, c: int) -> Any:
     """Return the constants of channel `c` as numbers."""
-    return (lanes[0, c], lanes[1, c], lanes[2, c], lanes[3, c], lanes[4, c], lanes[5, c])
+    k = lanes[:, c]
+    return (k[0], k[1], k[2], k[3], k[4], k[5], k[6])
 
 
 @inlined

@@ -6,9 +6,43 @@ import numpy as np
 
 from bn.kernels.numba_cpu.compiling import inlined
 from bn.kernels.numba_cpu.elements import number, pick, plus
-from bn.kernels.numba_cpu.gates import unpacked
-from bn.kernels.numba_cpu.output import INV_STD, add_offset, dz_of, set_constants, shifted, write_dx
+from bn.kernels.numba_cpu.gates import gate, unpacked
+from bn.kernels.numba_cpu.output import (
+    DY_PIVOT,
+    INV_STD,
+    dz_of,
+    gradient_pivot,
+    set_constants,
+    set_gradient_pivots,
+    settle_gradients,
+    shifted,
+    write_dx,
+)
 from bn.kernels.numba_cpu.planes import CHUNK, Shape, constants
+
+
+@inlined
+def look(x: Any, words: Any, dy: Any, shape: Shape, c: int, k: Any, relu: Any, quarter: int) -> Any:
+    """Return the first value of dy in one of four quarters of a channel."""
+    place = shape.examples * shape.length * quarter // 4
+    n, i = place // shape.length, place % shape.length
+    at = (n * shape.channels + c) * shape.length
+    return dz_of(x, words, gate(words, at + i), dy, at, i, k, relu)
+
+
+@inlined
+def first_pivots(
+    x: Any, words: Any, dy: Any, shape: Shape, ch: Any, lanes: Any, relu: Any, begin: int, end: int
+) -> None:
+    """Set the pivot of dy of each channel, from four values that are spread evenly over it."""
+    for c in range(begin, end):
+        k = constants(lanes, c)
+        g0 = look(x, words, dy, shape, c, k, relu, 0)
+        g1 = look(x, words, dy, shape, c, k, relu, 1)
+        g2 = look(x, words, dy, shape, c, k, relu, 2)
+        g3 = look(x, words, dy, shape, c, k, relu, 3)
+        ch.dy_pivot[c] = gradient_pivot(lanes, g0, g1, g2, g3)
+    set_gradient_pivots(lanes, ch, begin, end, 1)
 
 
 @inlined
@@ -24,9 +58,12 @@ def sums(
     k: Any,
     relu: Any,
 ) -> tuple[float, float]:
-    """Return the sums of dy and of ``dy (x - pivot) inv_std`` over `many` examples from `n` on."""
+    """Return the sums of d and of ``d (x - pivot) inv_std`` over `many` examples from `n` on.
+
+    d stands for ``dy - dy_pivot``.
+    """
     step = shape.channels * shape.length
-    at, s, q = n * step + c * shape.length, 0.0, 0.0
+    at, p, s, q = n * step + c * shape.length, pick(k, DY_PIVOT, 0), 0.0, 0.0
     for start in range(0, shape.length, CHUNK):
         stop = min(start + CHUNK, shape.length)
         s_chunk = q_chunk = number(k, 0.0)
@@ -38,17 +75,18 @@ def sums(
                     opened[0, np.uintp(place + i)],
                     opened[1, np.uintp(place_below + i)],
                 )
-                g0 = dz_of(x, words, is_open, dy, at, i, k, relu)
-                g1 = dz_of(x, words, is_open_below, dy, at + step, i, k, relu)
+                d0 = dz_of(x, words, is_open, dy, at, i, k, relu) - p
+                d1 = dz_of(x, words, is_open_below, dy, at + step, i, k, relu) - p
                 h0 = shifted(x, at, i, k) * pick(k, INV_STD, i)
                 h1 = shifted(x, at + step, i, k) * pick(k, INV_STD, i)
-                s_chunk = plus(s_chunk, g0 + g1)
-                q_chunk = plus(q_chunk, g0 * h0 + g1 * h1)
+                s_chunk = plus(s_chunk, d0 + d1)
+                q_chunk = plus(q_chunk, d0 * h0 + d1 * h1)
         else:
             for i in range(start, stop):
                 g = dz_of(x, words, opened[0, np.uintp(place + i)], dy, at, i, k, relu)
-                s_chunk = plus(s_chunk, g)
-                q_chunk = plus(q_chunk, g * (shifted(x, at, i, k) * pick(k, INV_STD, i)))
+                d = g - p
+                s_chunk = plus(s_chunk, d)
+                q_chunk = plus(q_chunk, d * (shifted(x, at, i, k) * pick(k, INV_STD, i)))
         s += s_chunk
         q += q_chunk
     return s, q
@@ -69,9 +107,11 @@ def parameter_gradients(
 ) -> None:
     """Fill in dgamma and dbeta of the channels from `begin` to `end`."""
     for c in range(begin, end):
-        ch.dgamma[c] = ch.dbeta[c] = 0.0
+        ch.dgamma[c] = ch.dbeta[c] = ch.dy_pivot[c] = 0.0
     set_constants(lanes, ch, begin, end, 1, 1)
-    n = 0
+    first_pivots(x, words, dy, shape, ch, lanes, relu, begin, end)
+    set_constants(lanes, ch, begin, end, 1, 1)
+    n, count = 0, shape.examples * shape.length
     while n < shape.examples:
         many = 2 if n + 2 <= shape.examples else 1
         for c in range(begin, end):
@@ -79,8 +119,8 @@ def parameter_gradients(
             ch.dbeta[c] += s
             ch.dgamma[c] += q
         n += many
-    add_offset(ch, begin, end)
-    set_constants(lanes, ch, begin, end, 1, shape.examples * shape.length)
+    settle_gradients(lanes, ch, begin, end, count)
+    set_constants(lanes, ch, begin, end, 1, count)
 
 
 @inlined

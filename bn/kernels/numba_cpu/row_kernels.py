@@ -18,7 +18,13 @@ from bn.kernels.numba_cpu.jobs import (
     view,
 )
 from bn.kernels.numba_cpu.memory import BLOCK, BLOCK_BYTES, finish_writes, stack
-from bn.kernels.numba_cpu.output import CONSTANTS, add_offset, set_constants, write_dx, write_y
+from bn.kernels.numba_cpu.output import (
+    CONSTANTS,
+    set_constants,
+    settle_gradients,
+    write_dx,
+    write_y,
+)
 from bn.kernels.numba_cpu.plane_kernels import Entry, piece
 from bn.kernels.numba_cpu.planes import settle
 from bn.kernels.numba_cpu.rows import TILE_LANES, Tile
@@ -147,10 +153,36 @@ def rows_normalize(
 
 
 @kernel
+def rows_gradient_prepare(
+    stamp: int, dtype: Any, wide: Any, with_relu: bool, with_gates: bool
+) -> Entry:
+    """Give the lanes their constants, and dy a pivot; an item is some channels."""
+    relu = True if with_relu else None
+
+    def run(pointer: Any) -> None:
+        stamp  # noqa: B018
+        job = carray(pointer, 1, JOB)[0]
+        size = job.examples * job.lanes
+        x, dy = view(job.x, size, dtype), view(job.dy, size, dtype)
+        words = view(job.gates, -(-size // WORD), np.uint64) if with_gates else None
+        lanes = carray(address(job.lane_table), (CONSTANTS, job.lanes), wide)
+        ch, item = channels_of(job), next_item(pointer, job)
+        while item >= 0:
+            begin, end = some_channels(job, item)
+            for c in range(begin, end):
+                ch.dy_pivot[c] = 0.0
+            set_constants(lanes, ch, begin, end, job.each, 1)
+            rows.first_gradient_pivots(x, words, dy, lanes, ch, relu, begin, end, job.each)
+            item = next_item(pointer, job)
+
+    return run
+
+
+@kernel
 def rows_gradient_sums(
     stamp: int, dtype: Any, wide: Any, with_relu: bool, with_gates: bool
 ) -> Entry:
-    """Take the sums of dy and of dy (x - pivot) inv_std; an item is a tile."""
+    """Take the sums of dy - dy_pivot, and times (x - pivot) inv_std; an item is a tile."""
     relu = True if with_relu else None
 
     def run(pointer: Any) -> None:
@@ -187,7 +219,7 @@ def rows_parameter_gradients(stamp: int, dtype: Any, wide: Any) -> Entry:
             begin, end = some_channels(job, item)
             rows.add_up(sums, 0, ch.dbeta, begin, end, job.each)
             rows.add_up(sums, 1, ch.dgamma, begin, end, job.each)
-            add_offset(ch, begin, end)
+            settle_gradients(lanes, ch, begin, end, m)
             set_constants(lanes, ch, begin, end, job.each, m)
             item = next_item(pointer, job)
 

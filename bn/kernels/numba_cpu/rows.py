@@ -16,8 +16,16 @@ import numpy as np
 
 from bn.kernels.numba_cpu.compiling import inlined
 from bn.kernels.numba_cpu.elements import get, number, pick
-from bn.kernels.numba_cpu.gates import unpacked
-from bn.kernels.numba_cpu.output import INV_STD, PIVOT, dz_of, shifted
+from bn.kernels.numba_cpu.gates import gate, unpacked
+from bn.kernels.numba_cpu.output import (
+    DY_PIVOT,
+    INV_STD,
+    PIVOT,
+    dz_of,
+    gradient_pivot,
+    set_gradient_pivots,
+    shifted,
+)
 
 #: Lanes of a tile: its sums stay in the first-level cache.
 TILE_LANES = 1024
@@ -112,6 +120,24 @@ def add_rows_wide(x: Any, lanes: Any, tile: Tile, sums: Any) -> None:
 
 
 @inlined
+def first_gradient_pivots(
+    x: Any, words: Any, dy: Any, lanes: Any, ch: Any, relu: Any, begin: int, end: int, each: int
+) -> None:
+    """Set the pivot of dy of each channel, from one of its lanes in four rows spread evenly."""
+    width = lanes.shape[1]
+    rows = x.size // width
+    r1, r2, r3 = rows // 4 * width, rows // 2 * width, rows * 3 // 4 * width
+    for c in range(begin, end):
+        j = c * each
+        g0 = dz_of(x, words, gate(words, j), dy, 0, j, lanes, relu)
+        g1 = dz_of(x, words, gate(words, r1 + j), dy, r1, j, lanes, relu)
+        g2 = dz_of(x, words, gate(words, r2 + j), dy, r2, j, lanes, relu)
+        g3 = dz_of(x, words, gate(words, r3 + j), dy, r3, j, lanes, relu)
+        ch.dy_pivot[np.uintp(c)] = gradient_pivot(lanes, g0, g1, g2, g3)
+    set_gradient_pivots(lanes, ch, begin, end, each)
+
+
+@inlined
 def add_gradient_rows(
     x: Any,
     words: Any,
@@ -123,7 +149,7 @@ def add_gradient_rows(
     sums: Any,
     totals: Any,
 ) -> None:
-    """Store the sums of dy and of ``dy (x - pivot) inv_std`` for each lane of a tile."""
+    """Store the sums of d, ``dy - dy_pivot``, and of ``d (x - pivot) inv_std`` for each lane."""
     width, begin, some = lanes.shape[1], tile.begin, tile.end - tile.begin
     clear(sums, tile)
     for start in range(tile.first, tile.last, SOME_ROWS):
@@ -140,20 +166,22 @@ def add_gradient_rows(
                     opened[0, np.uintp(place + i)],
                     opened[1, np.uintp(place_below + i)],
                 )
-                g0 = dz_of(x, words, is_open, dy, at, j, lanes, relu)
-                g1 = dz_of(x, words, is_open_below, dy, below, j, lanes, relu)
+                p = pick(lanes, DY_PIVOT, j)
+                d0 = dz_of(x, words, is_open, dy, at, j, lanes, relu) - p
+                d1 = dz_of(x, words, is_open_below, dy, below, j, lanes, relu) - p
                 h0 = shifted(x, at, j, lanes) * pick(lanes, INV_STD, j)
                 h1 = shifted(x, below, j, lanes) * pick(lanes, INV_STD, j)
-                totals[0, lane] += g0 + g1
-                totals[1, lane] += g0 * h0 + g1 * h1
+                totals[0, lane] += d0 + d1
+                totals[1, lane] += d0 * h0 + d1 * h1
         for r in range(pairs, stop):
             place = unpacked(words, r * width + begin, some, opened[0])
             for i in range(some):
                 j, lane = begin + i, np.uintp(i)
                 g = dz_of(x, words, opened[0, np.uintp(place + i)], dy, r * width, j, lanes, relu)
                 h = shifted(x, r * width, j, lanes) * pick(lanes, INV_STD, j)
-                totals[0, lane] += g
-                totals[1, lane] += g * h
+                d = g - pick(lanes, DY_PIVOT, j)
+                totals[0, lane] += d
+                totals[1, lane] += d * h
         add_totals(sums, tile, totals)
 
 

@@ -43,9 +43,9 @@ class Scratch:
 
     Attributes
     ----------
-    table : float64 array, (9, C)
+    table : float64 array, (11, C)
         A row for each name of ``jobs.Channels``: gamma, beta, pivot, offset, var, inv_std,
-        dgamma, dbeta, unsettled: 1 where sums have to be taken again.
+        dgamma, dbeta, unsettled: 1 where sums have to be taken again, dy_pivot and dy_offset.
     """
 
     def __init__(self, plan: Plan) -> None:
