@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from bn.data import minibatches
 from bn.layers import SGD, Sequential, softmax_cross_entropy
-from bn.reference import NonFiniteError
 
 #: Called with the step and the mean loss since the last call; the network is in inference mode.
 Evaluate = Callable[[int, float], None]
@@ -71,7 +70,7 @@ def train(
         for step, (x, label) in enumerate(batches, start=1):
             try:
                 logits = network.forward(x.astype(np.float32))
-            except (NonFiniteError, OverflowError):  # batch norm refuses what diverged
+            except OverflowError:  # batch norm refuses what diverged
                 return step - 1
             loss, dlogits = softmax_cross_entropy(logits, label)
             if not math.isfinite(loss):

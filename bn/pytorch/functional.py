@@ -17,7 +17,7 @@ from bn.pytorch.eager import in_backward_pass, is_transformed
 from bn.pytorch.inference import batch_norm_inference_op
 from bn.pytorch.running import NonFinite, update_from
 from bn.pytorch.training import batch_norm_backward_op, train
-from bn.reference.checks import as_axis, check_batch, check_eps
+from bn.reference.checks import as_axis, check_batch, check_eps, check_known
 
 
 class BatchNormCache(NamedTuple):
@@ -213,8 +213,7 @@ def _inference(
     check_input("x", x)
     axis = as_axis(axis, tuple(x.shape))
     for name, value in (("mean", mean), ("var", var)):
-        if value is None:
-            raise TypeError(f"{name} is None; inference needs the statistics of the population")
+        check_known(name, value)
         check_channels(name, value, x, axis)
     check_channels("gamma", gamma, x, axis)
     check_channels("beta", beta, x, axis)

@@ -1,6 +1,6 @@
 """Running statistics: what moves them, and what must not."""
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,17 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bn.pytorch.eager import nobody_watches
+from bn.reference import checks
 
 Array = NDArray[Any]
 
-#: What to do with a mini-batch whose statistics are NaN or infinite.
-NonFinite = Literal["keep", "raise", "propagate"]
-
-
-def check_nonfinite(nonfinite: Any) -> None:
-    """Raise ValueError unless `nonfinite` names a policy."""
-    if nonfinite not in get_args(NonFinite):
-        raise ValueError(f"nonfinite is {nonfinite!r}, expected one of {get_args(NonFinite)}")
+NonFinite = checks.NonFinite
+check_nonfinite = checks.check_nonfinite
 
 
 def check_momentum(momentum: Any) -> None:
@@ -30,13 +25,9 @@ def check_momentum(momentum: Any) -> None:
 
 @torch.library.custom_op("bn_book::require_finite", mutates_args=())
 def require_finite(finite: Tensor) -> Tensor:
-    """Return True as a tensor, or raise ValueError: an operator, so that the compiler keeps it."""
+    """Return True as a tensor, or raise: an operator, so that the compiler keeps it."""
     if not finite.all():  # the device has to finish before the host can know
-        raise ValueError(
-            f"x holds NaN or infinity, or has a variance that overflows, in channel "
-            f"{int((~finite).int().argmax())}; one such batch would spoil the running statistics "
-            "for ever, so they were not updated"
-        )
+        raise checks.not_finite(int((~finite).int().argmax()))
     return finite.all()
 
 
@@ -76,18 +67,29 @@ def update_running(
     nonfinite : {"keep", "raise", "propagate"}
         What a mini-batch does that holds NaN or infinity, or whose variance does not fit in the
         type of `running_var`. "keep": nothing at all, in any channel; a GPU need not wait.
-        "raise": ValueError, for which a GPU has to wait. "propagate": what torch.nn does: NaN
-        enters and stays for ever.
+        "raise": :class:`bn.reference.NonFiniteError`, for which a GPU has to wait. "propagate":
+        what torch.nn does: NaN enters and stays for ever.
     num_batches : integer tensor, shape (), optional
         How many batches the statistics have seen: increased by 1, in place.
 
     Raises
     ------
     ValueError
-        If an argument does not fit, or as `nonfinite` asks.
+        If an argument does not fit; a :class:`bn.reference.NonFiniteError` as `nonfinite` asks.
     """
     check_momentum(momentum)
     check_nonfinite(nonfinite)
+    if isinstance(m, bool) or not isinstance(m, (int, np.integer, torch.SymInt)) or m < 2:
+        raise ValueError(
+            f"m is {m!r}, expected a whole number of at least 2: the values per channel that mean "
+            "and var are of; one value has no variance"
+        )
+    for name, value in (("running_var", running_var), ("mean", mean), ("var", var)):
+        if value.shape != running_mean.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(value.shape)}, expected {tuple(running_mean.shape)}, "
+                "that of running_mean: one value per channel"
+            )
     if momentum is None and num_batches is None:
         raise ValueError("momentum is None, the average of all batches: num_batches must be given")
     if unbiased:

@@ -1,7 +1,7 @@
 """What the arguments of batch normalization must be, and what is said when they are not."""
 
 import math
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,8 +30,21 @@ PARAMETER_DTYPE: dict[str, DType] = {
 }
 
 
+#: What to do with a mini-batch whose statistics are NaN or infinite.
+NonFinite = Literal["keep", "raise", "propagate"]
+
+
 class NonFiniteError(ValueError):
-    """A batch holds NaN or infinity where statistics would keep it for ever."""
+    """A batch holds NaN or infinity where running statistics would keep it for ever."""
+
+
+def not_finite(channel: int) -> NonFiniteError:
+    """Return what is raised with ``nonfinite="raise"``."""
+    return NonFiniteError(
+        f"x holds NaN or infinity, or has a variance that overflows, in channel {channel}; one "
+        "such batch would spoil the running statistics for ever, so they were not updated. Find "
+        "out where it comes from, or leave such batches out of them with nonfinite='keep'"
+    )
 
 
 def as_input(name: str, value: ArrayLike) -> Array:
@@ -72,6 +85,21 @@ def as_axis(axis: int, shape: tuple[int, ...]) -> int:
     return int(axis) % len(shape)
 
 
+def as_known(name: str, value: ArrayLike | None, channels: int, dtype: DType) -> Array:
+    """Return a statistic that is given, one value per channel; there is no default for it."""
+    check_known(name, value)
+    return as_channels(name, value, 0.0, channels, dtype)
+
+
+def check_known(name: str, value: object) -> None:
+    """Raise if a statistic is None where there is no mini-batch to take it of."""
+    if value is None:
+        raise TypeError(
+            f"{name} is None, and inference needs the statistics of the population: give the "
+            "running ones, or normalize with those of the mini-batch by batch_norm_forward"
+        )
+
+
 def as_channels(
     name: str, value: ArrayLike | None, default: float, channels: int, dtype: DType
 ) -> Array:
@@ -86,6 +114,12 @@ def as_channels(
             f"{name} has shape {array.shape}, expected ({channels},): one value per channel of x"
         )
     return array.astype(dtype)  # a copy: the caller may change its own in place
+
+
+def check_nonfinite(nonfinite: object) -> None:
+    """Raise unless `nonfinite` names a policy."""
+    if nonfinite not in get_args(NonFinite):
+        raise ValueError(f"nonfinite is {nonfinite!r}, expected one of {get_args(NonFinite)}")
 
 
 def check_eps(eps: float) -> None:

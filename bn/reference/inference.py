@@ -80,8 +80,8 @@ def _known_statistics(
 ) -> tuple[Array, Array, Array]:
     """Check fixed statistics; return ``x - mean``, ``1 / sqrt(var + eps)`` and gamma."""
     channels, wide = x.shape[axis], np.dtype(np.float64)
-    mean = checks.as_channels("mean", mean, 0.0, channels, wide)
-    var = checks.as_channels("var", var, 1.0, channels, wide)
+    mean = checks.as_known("mean", mean, channels, wide)
+    var = checks.as_known("var", var, channels, wide)
     gamma = checks.as_channels("gamma", gamma, 1.0, channels, wide)
     checks.check_eps(eps)
     checks.check_variance(var, eps, wide, name="var")

@@ -1,7 +1,5 @@
 """A batch-normalization layer that only keeps the books: the mathematics is in `algorithm`."""
 
-from typing import Literal, get_args
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -10,16 +8,16 @@ from bn.reference.checks import (
     NUMBER,
     WHOLE,
     Array,
-    NonFiniteError,
+    NonFinite,
     as_axis,
     as_input,
+    as_known,
     check_eps,
+    check_nonfinite,
     check_upstream,
+    not_finite,
 )
 from bn.reference.inference import batch_norm_inference, batch_norm_inference_backward
-
-#: What to do with a mini-batch whose statistics are NaN or infinite.
-NonFinite = Literal["raise", "keep", "propagate"]
 
 
 # paper: s31-insert, s31-fixed-statistics, s31-moving-averages
@@ -43,10 +41,10 @@ class BatchNorm:
         paper's Algorithm 2 and PyTorch. False: the biased var, as in Keras, Flax and ONNX.
     axis : int
         The axis of the channels.
-    nonfinite : {"raise", "keep", "propagate"}
-        What a mini-batch with NaN or infinity does to the running statistics. "raise": it is an
-        error. "keep": nothing, y shows it. "propagate": it enters them and stays for ever, as in
-        PyTorch and Keras.
+    nonfinite : {"keep", "raise", "propagate"}
+        What a mini-batch with NaN or infinity does to the running statistics. "keep": nothing, y
+        shows it. "raise": it is a :class:`NonFiniteError`. "propagate": it enters them and stays
+        for ever, as in PyTorch and Keras.
 
     Attributes
     ----------
@@ -70,7 +68,7 @@ class BatchNorm:
         affine: bool = True,
         unbiased: bool = True,
         axis: int = 1,
-        nonfinite: NonFinite = "raise",
+        nonfinite: NonFinite = "keep",
     ) -> None:
         if not isinstance(num_features, WHOLE) or num_features < 1:
             raise ValueError(f"num_features is {num_features!r}, expected at least 1 channel")
@@ -78,8 +76,7 @@ class BatchNorm:
             raise ValueError(f"axis is {axis!r}, expected one integer: the axis of the channels")
         if momentum is not None and not (isinstance(momentum, NUMBER) and 0 <= momentum <= 1):
             raise ValueError(f"momentum is {momentum!r}, expected a weight from 0 to 1, or None")
-        if nonfinite not in get_args(NonFinite):
-            raise ValueError(f"nonfinite is {nonfinite!r}, expected one of {get_args(NonFinite)}")
+        check_nonfinite(nonfinite)
         check_eps(eps)
         self.nonfinite = nonfinite
         self.num_features = num_features
@@ -113,9 +110,11 @@ class BatchNorm:
         Raises
         ------
         TypeError, ValueError
-            As :func:`~bn.reference.batch_norm_forward` does, and, with ``nonfinite="raise"``,
-            when a training batch holds NaN or infinity: the running statistics are then left
-            as they were.
+            As :func:`~bn.reference.batch_norm_forward` does, and if the running statistics do
+            not have shape (C,).
+        NonFiniteError
+            With ``nonfinite="raise"``, when a training batch holds NaN or infinity: the running
+            statistics are then left as they were.
         """
         self.cache = self._inference = self._empty = None
         x = as_input("x", x)
@@ -149,16 +148,16 @@ class BatchNorm:
         if self.nonfinite == "keep" and not finite.all():
             return
         if self.nonfinite == "raise" and not finite.all():
-            raise NonFiniteError(
-                f"x holds NaN or infinity in channel {int(np.argmin(finite))}; one such "
-                "batch would spoil the running statistics for ever, so they were not updated"
-            )
+            raise not_finite(int(np.argmin(finite)))
+        channels, wide = self.num_features, np.dtype(np.float64)
+        old_mean = as_known("running_mean", self.running_mean, channels, wide)
+        old_var = as_known("running_var", self.running_var, channels, wide)
         self.num_batches += 1
         weight = 1 / self.num_batches if self.momentum is None else self.momentum
         m = cache.count
         var = cache.var * m / (m - 1) if self.unbiased else cache.var
-        self.running_mean = self.running_mean + weight * (cache.mean - self.running_mean)
-        self.running_var = self.running_var + weight * (var - self.running_var)
+        self.running_mean = old_mean + weight * (cache.mean - old_mean)
+        self.running_var = old_var + weight * (var - old_var)
 
     def backward(self, dy: ArrayLike) -> Array:
         """Return dx for the last forward pass; keep `dgamma` and `dbeta` if affine."""

@@ -57,7 +57,7 @@ def population_statistics(
         If the shapes differ, a size is less than 2, a variance is negative, or the sizes differ
         where the method has no place for that.
     """
-    means, variances, counts = _as_statistics(means, variances, m, least=2)
+    means, variances, counts = _as_statistics(means, variances, m, "m", least=2)
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}, expected one of {get_args(Method)}")
     if not isinstance(momentum, NUMBER) or not 0 <= momentum <= 1:
@@ -103,7 +103,7 @@ def merge_statistics(
     ValueError
         If the shapes differ, a count or a variance is negative, or all shards are empty.
     """
-    means, variances, counts = _as_statistics(means, variances, counts, least=0)
+    means, variances, counts = _as_statistics(means, variances, counts, "counts", least=0)
     total = counts.sum(axis=0)  # (C,)
     if np.any(total == 0):
         raise ValueError("all shards are empty in some channel: there is nothing to merge")
@@ -126,27 +126,36 @@ def _moving(values: Array, start: float, momentum: float) -> Array:
 
 
 def _as_statistics(
-    means: ArrayLike, variances: ArrayLike, counts: ArrayLike, *, least: int
+    means: ArrayLike, variances: ArrayLike, counts: ArrayLike, name: str, *, least: int
 ) -> tuple[Array, Array, Array]:
-    """Return all three as float64 arrays of shape (batches, C), or say what does not fit."""
+    """Return all three as float64 arrays of shape (batches, C), or say what does not fit.
+
+    `name` is what the caller calls `counts`.
+    """
     means, variances = np.asarray(means, np.float64), np.asarray(variances, np.float64)
     if means.ndim != 2 or means.shape != variances.shape or not len(means):
         raise ValueError(
             f"means and variances have shapes {means.shape} and {variances.shape}, "
-            "expected the same (batches, channels) with at least one batch"
+            "expected the same (batches, channels) with at least one batch or shard"
         )
     counts = np.asarray(counts)
-    if counts.dtype.kind not in "iu" and not np.all(counts == np.floor(counts)):
-        raise ValueError("m holds numbers that are not whole, expected values per channel")
+    if counts.dtype.kind not in "iuf":
+        raise ValueError(f"{name} has dtype {counts.dtype}, expected whole numbers")
+    odd = counts[~np.isfinite(counts) | (counts != np.floor(counts))]
+    if odd.size:
+        raise ValueError(
+            f"{name} holds {odd[0]:g}, expected whole numbers: how many values per channel each "
+            "mean and variance is of"
+        )
     if np.any(counts < least):
         raise ValueError(
-            f"m is {int(counts.min())}, expected at least {least} values per channel in each "
-            "mini-batch"
+            f"{name} holds {int(counts.min())}, expected at least {least} values per channel for "
+            "each mean and variance"
         )
     if counts.shape not in ((), means.shape[:1], means.shape):
         raise ValueError(
-            f"m has shape {counts.shape}, expected one size for all of the {len(means)} batches, "
-            "or one for each"
+            f"{name} has shape {counts.shape}, expected one number for all of the {len(means)} "
+            "means and variances, or one for each"
         )
     if counts.ndim == 1:
         counts = counts[:, None]

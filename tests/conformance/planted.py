@@ -119,7 +119,7 @@ BUGS = [
     Bug("average-off-by-one", "the plain average counts one batch too many",
         "layer.py", "1 / self.num_batches if", "1 / (self.num_batches + 1) if"),
     Bug("nan-kept-for-ever", "NaN enters the running statistics",
-        "layer.py", 'self.nonfinite == "raise" and', "False and"),
+        "layer.py", 'self.nonfinite == "keep" and', "False and"),
     # --- training and inference mixed up
     Bug("updated-in-inference", "the running statistics move in inference too",
         "layer.py", _KEPT, f"{_KEPT}\n            if x.size > 1 + x.shape[self.axis]:\n"

@@ -123,8 +123,7 @@ class PytorchLayer:
     """A module, in float64, with autograd for the backward pass."""
 
     def __init__(self, num_features, **options):
-        options = {"dtype": torch.float64, "nonfinite": "raise", **options}
-        self.module = pytorch.BatchNorm1d(num_features, **options)
+        self.module = pytorch.BatchNorm1d(num_features, dtype=torch.float64, **options)
 
     def forward(self, x):
         self.x = to_tensor(x).requires_grad_()

@@ -48,6 +48,8 @@ def test_backward(bn, dy, says):
         (np.zeros(2), np.ones(3), r"mean.*\(2,\).*\(3,\)"),
         (np.zeros(3), np.ones((1, 3)), r"var.*\(1, 3\).*\(3,\)"),
         (np.zeros(3), np.array([1.0, -1.0, 1.0]), r"var is -1.0 in channel 1"),
+        (None, np.ones(3), r"mean is None.*statistics of the population.*batch_norm_forward"),
+        (np.zeros(3), None, r"var is None.*statistics of the population.*batch_norm_forward"),
     ],
 )
 def test_inference(bn, mean, var, says):

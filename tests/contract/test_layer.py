@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from bn.reference import NonFiniteError
+
 
 # paper: s31-moving-averages
 @pytest.mark.parametrize("unbiased", [True, False])
@@ -52,27 +54,30 @@ def test_training_matches_the_function(bn, rng):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_nan_does_not_poison_the_running_statistics(bn, rng, bad):
-    layer = bn.layer(3)
+def test_nan_is_an_error_where_that_is_asked_for(bn, rng, bad):
+    layer = bn.layer(3, nonfinite="raise")
     x = rng.standard_normal((5, 3))
     layer.forward(x)
     mean, var = layer.running_mean.copy(), layer.running_var.copy()
     x[2, 1] = bad
-    with pytest.raises(bn.errors, match="channel 1"):
+    with pytest.raises(NonFiniteError, match=r"channel 1; .*not updated.*nonfinite='keep'"):
         layer.forward(x)
     np.testing.assert_array_equal(layer.running_mean, mean)
     np.testing.assert_array_equal(layer.running_var, var)
     assert layer.num_batches == 1
 
 
-def test_by_another_policy_nan_is_seen_in_y_and_kept_out_of_the_statistics(bn, rng):
-    layer = bn.layer(3, nonfinite="keep")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_by_default_nan_is_seen_in_y_and_kept_out_of_the_statistics(bn, rng, bad):
+    layer = bn.layer(3)
     x = rng.standard_normal((5, 3))
     layer.forward(x)
-    mean = layer.running_mean.copy()
-    x[2, 1] = np.nan
-    assert np.isnan(layer.forward(x)[:, 1]).all()
+    mean, var = layer.running_mean.copy(), layer.running_var.copy()
+    x[2, 1] = bad
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(layer.forward(x)[:, 1]).all()
     np.testing.assert_array_equal(layer.running_mean, mean)
+    np.testing.assert_array_equal(layer.running_var, var)
     assert layer.num_batches == 1
 
 

@@ -69,6 +69,25 @@ def test_propagated_when_asked_for_as_torch_does(bad):
     assert ours.num_batches_tracked == 2
 
 
+@pytest.mark.parametrize("m", [1, 0, 4.5, True, None])
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_statistics_of_fewer_than_two_values_are_refused(m, unbiased):
+    running = torch.zeros(3), torch.ones(3)
+    with pytest.raises(ValueError, match=rf"m is {m}, expected a whole number of at least 2"):
+        pytorch.update_running(*running, torch.ones(3), torch.ones(3), m, unbiased=unbiased)
+    assert running[0].tolist() == [0] * 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)  # two ways to do it
+@pytest.mark.parametrize("which", [1, 2, 3])
+def test_statistics_of_one_channel_are_not_those_of_three(which, dtype):
+    tensors = [torch.full((1 if i == which else 3,), 2.0, dtype=dtype) for i in range(4)]
+    name = ("running_mean", "running_var", "mean", "var")[which]
+    with pytest.raises(ValueError, match=rf"{name} has shape \(1,\), expected \(3,\)"):
+        pytorch.update_running(*tensors, 4)
+    assert (tensors[0] == 2).all()
+
+
 def test_a_variance_that_the_buffer_cannot_hold():
     """y is right, so nothing is raised; infinity must not enter the running variance."""
     x = 1e30 * torch.randn(40, 3)

@@ -24,7 +24,7 @@ def test_algorithm_2_is_unbiased(rng):
         (np.ones((2, 3)), np.ones((3, 3)), 4, r"\(2, 3\).*\(3, 3\)"),
         (np.ones(3), np.ones(3), 4, r"\(3,\)"),
         (np.ones((0, 3)), np.ones((0, 3)), 4, "at least one batch"),
-        (np.ones((2, 3)), np.ones((2, 3)), 1, "m is 1"),
+        (np.ones((2, 3)), np.ones((2, 3)), 1, "m holds 1, expected at least 2"),
     ],
 )
 def test_algorithm_2_errors(means, variances, m, says):
@@ -128,7 +128,7 @@ def test_one_constant_batch_is_its_own_population(method):
     [
         ((np.ones((2, 3)), np.ones((2, 3)), [3, 4]), {}, "sizes from 3 to 4.*pooled"),
         ((np.ones((2, 3)), np.ones((2, 3)), [3, 4, 5]), {"method": "pooled"}, r"shape \(3,\)"),
-        ((np.ones((2, 3)), np.ones((2, 3)), 2.5), {}, "not whole"),
+        ((np.ones((2, 3)), np.ones((2, 3)), 2.5), {}, "m holds 2.5, expected whole numbers"),
         ((np.ones((2, 3)), -np.ones((2, 3)), 4), {}, "variances hold -1"),
         ((np.ones((2, 3)), np.ones((2, 3)), 4), {"method": "median"}, "'median'.*algorithm2"),
         ((np.ones((2, 3)), np.ones((2, 3)), 4), {"momentum": 2.0}, "momentum is 2"),
@@ -142,5 +142,18 @@ def test_errors(arguments, options, says):
 def test_nothing_to_merge_is_an_error():
     with pytest.raises(ValueError, match="nothing to merge"):
         merge_statistics(np.ones((2, 1)), np.ones((2, 1)), [0, 0])
-    with pytest.raises(ValueError, match="m is -1"):
-        merge_statistics(np.ones((2, 1)), np.ones((2, 1)), [-1, 3])
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ([1.5, 2], "counts holds 1.5, expected whole numbers"),
+        ([2, np.inf], "counts holds inf, expected whole numbers"),
+        (["2", "3"], "counts has dtype .*, expected whole numbers"),
+        ([-1, 3], "counts holds -1, expected at least 0"),
+        ([1, 2, 3], r"counts has shape \(3,\)"),
+    ],
+)
+def test_counts_that_do_not_fit_are_called_counts(counts, says):
+    with pytest.raises(ValueError, match=says):
+        merge_statistics(np.ones((2, 1)), np.ones((2, 1)), counts)

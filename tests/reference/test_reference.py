@@ -134,6 +134,22 @@ def test_gamma_changed_in_place_does_not_reach_an_earlier_forward(rng):
     np.testing.assert_array_equal(batch_norm_backward(x, cache)[0], before)
 
 
+@pytest.mark.parametrize(("mean", "var", "name"), [(None, [1.0], "mean"), ([0.0], None, "var")])
+def test_inference_backward_needs_the_statistics_too(mean, var, name):
+    x = np.ones((4, 1))
+    with pytest.raises(TypeError, match=f"{name} is None.*statistics of the population"):
+        batch_norm_inference_backward(x, x, mean, var)
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+def test_running_statistics_of_one_channel_are_not_those_of_three(rng, name):
+    layer = BatchNorm(3)
+    setattr(layer, name, np.ones(1))
+    with pytest.raises(ValueError, match=rf"{name} has shape \(1,\), expected \(3,\)"):
+        layer.forward(rng.standard_normal((5, 3)))
+    assert layer.num_batches == 0
+
+
 def test_inference_backward_is_of_the_forward_that_was(rng):
     layer = BatchNorm(3)
     layer.training = False

@@ -192,8 +192,8 @@ def batch_norm_inference(
     x = as_array("x", x)
     axis = checks.as_axis(axis, x.shape)
     channels = x.shape[axis]
-    mean = checks.as_channels("mean", mean, 0.0, channels, WIDE)
-    var = checks.as_channels("var", var, 1.0, channels, WIDE)
+    mean = checks.as_known("mean", mean, channels, WIDE)
+    var = checks.as_known("var", var, channels, WIDE)
     gamma = checks.as_channels("gamma", gamma, 1.0, channels, WIDE)
     beta = checks.as_channels("beta", beta, 0.0, channels, WIDE)
     checks.check_eps(eps)
