@@ -8,6 +8,7 @@ pytest.importorskip("triton", reason="Triton is not installed: pip install trito
 
 from bn.kernels import triton_gpu  # noqa: E402
 from bn.kernels.triton_gpu import grid  # noqa: E402
+from tests import large_mean  # noqa: E402
 
 NEEDS_INTERPRETER = not triton_gpu.can_run()
 if NEEDS_INTERPRETER:
@@ -56,6 +57,18 @@ def step(x, dy=None, eps=0.0):
     dy = torch.ones_like(x) if dy is None else dy.to(DEVICE)
     y, statistics = triton_gpu.forward(x, None, None, eps=eps)
     return y, statistics, triton_gpu.backward(dy, x, None, None, statistics)
+
+
+@pytest.mark.parametrize("shape", [(64, 3), (4, 2, 16)], ids=str)
+def test_a_large_mean_of_dy_costs_no_digits(shape, rng):
+    """Bounds and their derivation are in tests/large_mean.py."""
+    case = large_mean.drawn(rng, shape, "float32")
+    x, d, dy = (torch.from_numpy(a) for a in case)
+    *_, gradients = step(x, dy, eps=1e-5)
+    _, dx, dgamma = textbook(x, d, eps=1e-5)
+    got = [g.cpu().double().numpy() for g in gradients[:3]]
+    dbeta = case.d.astype(float).sum(axis=(0, *range(2, x.dim())))
+    large_mean.check(got, (dx.numpy(), dgamma.numpy(), dbeta), case, np.ones(shape[1]))
 
 
 @pytest.mark.parametrize("mean", [1e4, 1e6])

@@ -7,7 +7,7 @@ for the mean over the m values of the channel, and x_hat computed again from x:
     dx     = gamma inv_std ((g - bar(g)) - x_hat dgamma / m)
 
 The bar in dgamma changes nothing, since x_hat sums to 0; but with it no digits are lost to a
-large mean of dy.
+large mean of dy. For the same reason the mean is subtracted as two numbers.
 """
 
 # Triton reads the annotations of a kernel, and knows none but constexpr.
@@ -56,9 +56,9 @@ def x_hat_and_gradient(
 
 
 @triton.jit
-def write_dx(x_hat, g, scale, mean, slope, dx_ptr, dresidual_ptr, at, inside):
-    """Write dx, and g itself where the residual wants it."""
-    dx = scale * ((g - mean) - x_hat * slope)
+def write_dx(x_hat, g, centred, scale, slope, dx_ptr, dresidual_ptr, at, inside):
+    """Write dx, and g itself where the residual wants it; `centred` is g less its mean."""
+    dx = scale * (centred - x_hat * slope)
     tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=inside)
     if dresidual_ptr is not None:
         tl.store(dresidual_ptr + at, g.to(dresidual_ptr.dtype.element_ty), mask=inside)
@@ -82,11 +82,12 @@ def backward_on_chip(
         at, inside, channel, channels, relu, compute,
     )  # fmt: skip
     m = count.to(compute)
-    mean = refined_mean(g, inside, m)
-    dgamma = channel_sum((g - mean) * x_hat)  # x_hat is 0 outside
+    mean, left = refined_mean(g, inside, m)
+    centred = (g - mean) - left
+    dgamma = channel_sum(centred * x_hat)  # x_hat is 0 outside
     store_of_channel(dgamma_ptr, dgamma, channel, channels)
-    store_of_channel(dbeta_ptr, mean * m, channel, channels)
-    write_dx(x_hat, g, scale, mean, dgamma / m, dx_ptr, dresidual_ptr, at, inside)
+    store_of_channel(dbeta_ptr, mean * m + left * m, channel, channels)
+    write_dx(x_hat, g, centred, scale, dgamma / m, dx_ptr, dresidual_ptr, at, inside)
 
 
 # [partial-gradients]
@@ -112,14 +113,14 @@ def partial_gradients(
         dy_ptr, x_ptr, gamma_ptr, beta_ptr, residual_ptr, pivot_ptr, offset_ptr, inv_std_ptr,
         at, inside, channel, channels, relu, compute,
     )  # fmt: skip
-    mean = refined_mean(g, inside, count.to(compute))
+    mean, left = refined_mean(g, inside, count.to(compute))
 
     part = part_of(program, channels, length, block_channels, block_length)
     to = partial_ptr + 4 * parts * channel + part
     store_at(to, tl.zeros_like(mean) + count, channel, channels)
-    store_at(to + parts, mean, channel, channels)
+    store_at(to + parts, mean.to(tl.float64) + left, channel, channels)
     store_at(to + 2 * parts, channel_sum(x_hat), channel, channels)
-    store_at(to + 3 * parts, channel_sum((g - mean) * x_hat), channel, channels)
+    store_at(to + 3 * parts, channel_sum(((g - mean) - left) * x_hat), channel, channels)
     # [/partial-gradients]
 
 
@@ -186,7 +187,9 @@ def gradient(
         dy_ptr, x_ptr, gamma_ptr, beta_ptr, residual_ptr, pivot_ptr, offset_ptr, inv_std_ptr,
         at, inside, channel, channels, relu, compute,
     )  # fmt: skip
-    mean = of_channel(mean_ptr, channel, channels, 0.0, compute)
+    exact = of_channel(mean_ptr, channel, channels, 0.0, tl.float64)
+    mean = exact.to(compute)
+    centred = (g - mean) - (exact - mean).to(compute)
     slope = of_channel(slope_ptr, channel, channels, 0.0, compute)
-    write_dx(x_hat, g, scale, mean, slope, dx_ptr, dresidual_ptr, at, inside)
+    write_dx(x_hat, g, centred, scale, slope, dx_ptr, dresidual_ptr, at, inside)
     # [/gradient]
