@@ -67,7 +67,7 @@ def update_running(
     nonfinite : {"keep", "raise", "propagate"}
         What a mini-batch does that holds NaN or infinity, or whose variance does not fit in the
         type of `running_var`. "keep": nothing at all, in any channel; a GPU need not wait.
-        "raise": :class:`bn.reference.NonFiniteError`, for which a GPU has to wait. "propagate":
+        "raise": :exc:`bn.reference.NonFiniteError`, for which a GPU has to wait. "propagate":
         what torch.nn does: NaN enters and stays for ever.
     num_batches : integer tensor, shape (), optional
         How many batches the statistics have seen: increased by 1, in place.
@@ -75,7 +75,7 @@ def update_running(
     Raises
     ------
     ValueError
-        If an argument does not fit; a :class:`bn.reference.NonFiniteError` as `nonfinite` asks.
+        If an argument does not fit; a :exc:`bn.reference.NonFiniteError` as `nonfinite` asks.
     """
     check_momentum(momentum)
     check_nonfinite(nonfinite)

@@ -43,7 +43,7 @@ class BatchNorm:
         The axis of the channels.
     nonfinite : {"keep", "raise", "propagate"}
         What a mini-batch with NaN or infinity does to the running statistics. "keep": nothing, y
-        shows it. "raise": it is a :class:`NonFiniteError`. "propagate": it enters them and stays
+        shows it. "raise": it is an error. "propagate": it enters them and stays
         for ever, as in PyTorch and Keras.
 
     Attributes
@@ -110,11 +110,10 @@ class BatchNorm:
         Raises
         ------
         TypeError, ValueError
-            As :func:`~bn.reference.batch_norm_forward` does, and if the running statistics do
-            not have shape (C,).
-        NonFiniteError
-            With ``nonfinite="raise"``, when a training batch holds NaN or infinity: the running
-            statistics are then left as they were.
+            As :func:`~bn.reference.batch_norm_forward` does; if the running statistics do not
+            have shape (C,); and, with ``nonfinite="raise"``, a
+            :exc:`~bn.reference.NonFiniteError` when a training batch holds NaN or infinity: the
+            running statistics are then left as they were.
         """
         self.cache = self._inference = self._empty = None
         x = as_input("x", x)
