@@ -58,7 +58,10 @@ negative running variance     y is NaN                          ValueError; on a
                               CPU (torch 2.6 to 2.14)
 evaluation, step, backward    dx of the evaluation is made      right
                               with the moved statistics: wrong
-activation checkpointing      running statistics move twice     once
+activation checkpointing      running statistics move twice     once (twice if the module is
+                                                                compiled by itself)
+training in a backward hook   running statistics move           they stay: taken for the above
+buffers moved, then backward  RuntimeError (two forwards)       allowed
 empty batch in training       counted                           not counted
 eps = 0 in training           refused                           allowed; a constant channel is an
                                                                 error, on a GPU NaN
@@ -77,6 +80,9 @@ torch.jit.script              works                             refused: ``conve
 torch.ao.quantization         folds it into the convolution     refused, or (FX) left by itself:
                                                                 ``convert`` to torch.nn before
 ============================  ================================  ================================
+
+Under torch.func and in forward mode no value is looked at, as on a GPU: NaN where the table has an
+error. Everything is computed in float64 there, so differences beyond float32 are right.
 
 ``torch.vmap`` takes the statistics of each slice by itself. A module that is training needs
 running statistics for each slice, as ``torch.func.stack_module_state`` makes them; with one set

@@ -19,6 +19,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _disable_current_modes
 
 _PLAIN_TYPES = (Tensor, nn.Parameter)
 
@@ -76,13 +77,28 @@ def _in_torch_func() -> bool:
     return torch._C._functorch.maybe_current_level() is not None
 
 
+def is_mapped(tensor: Tensor) -> bool:
+    """Tell whether a tensor stands for several, one for each slice under torch.vmap."""
+    return torch._C._functorch.is_batchedtensor(tensor)
+
+
 def in_backward_pass() -> bool:
     """Tell whether autograd is computing gradients on this thread.
 
-    A forward pass in the middle of that is activation checkpointing, which computes again what
-    it did not keep, from a batch that has been seen before.
+    A forward pass in the middle of that is taken for activation checkpointing, which computes
+    again what it did not keep, from a batch that has been seen before.
     """
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def unseen_copies(*tensors: Tensor | None) -> list[Any]:
+    """Return copies, made without a word to anybody who watches.
+
+    A second forward pass writes to them, so that it runs the same operators as the first:
+    selective checkpointing counts them.
+    """
+    with _disable_current_modes():
+        return [None if each is None else each.clone() for each in tensors]
 
 
 def recorded_by_fx(module: nn.Module, *inputs: Any) -> Any:

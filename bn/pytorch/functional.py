@@ -13,7 +13,7 @@ from torch import Tensor
 from bn.pytorch import formula
 from bn.pytorch.backends import Backend, check_backend
 from bn.pytorch.checks import check_channels, check_input, check_residual, check_upstream
-from bn.pytorch.eager import in_backward_pass, is_transformed
+from bn.pytorch.eager import in_backward_pass, is_transformed, unseen_copies
 from bn.pytorch.inference import batch_norm_inference_op
 from bn.pytorch.running import NonFinite, update_from
 from bn.pytorch.training import batch_norm_backward_op, train
@@ -157,6 +157,11 @@ def batch_norm_backward(dy: Tensor, cache: BatchNormCache) -> tuple[Tensor, Tens
     """
     check_upstream(dy, cache.x)
     x, gamma, statistics, axis, backend = cache
+    if is_transformed(dy, x, gamma):
+        dx, dgamma, dbeta, _ = formula.backward(
+            dy, x, gamma, None, None, statistics, axis, relu=False
+        )
+        return dx, dgamma, dbeta
     dx, dgamma, dbeta, _ = batch_norm_backward_op(
         dy, x, gamma, None, None, statistics, axis, False, backend
     )
@@ -255,8 +260,8 @@ def batch_norm(
         As in :func:`batch_norm_forward`.
     running_mean, running_var : tensor, shape (C,), optional
         In training they are moved, in place, towards the statistics of the mini-batch; in
-        inference they are what x is normalized with. In the middle of a backward pass they are
-        not moved: that is activation checkpointing, which runs a forward pass again.
+        inference they are what x is normalized with. In the middle of a backward pass they do
+        not move: activation checkpointing runs a forward pass there for the second time.
     training : bool
         Whether to normalize with the statistics of the mini-batch.
     momentum, unbiased, nonfinite, num_batches
@@ -286,9 +291,13 @@ def batch_norm(
             x, running_mean, running_var, gamma, beta, residual, eps, axis, relu, backend
         )
     y, cache = _forward(x, gamma, beta, residual, eps, axis, relu, backend)
-    if running_mean is not None and running_var is not None and not in_backward_pass():
+    if running_mean is not None and running_var is not None:
         check_channels("running_mean", running_mean, x, cache.axis)
         check_channels("running_var", running_var, x, cache.axis)
+        if in_backward_pass():
+            running_mean, running_var, num_batches = unseen_copies(
+                running_mean, running_var, num_batches
+            )
         update_from(
             cache.statistics,
             running_mean,

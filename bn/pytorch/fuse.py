@@ -56,9 +56,10 @@ def fuse(model: Model, *, backend: Backend = "auto") -> Model:
             continue
         if type(block).forward not in (nn.Sequential.forward, FusedSequential.forward):
             continue
+        places = block._modules.items()  # not named_children: a module may be in two places
         found = {
             f"{name}.{key}".removeprefix("."): norm
-            for (key, norm), (_, relu) in pairwise(block.named_children())
+            for (key, norm), (_, relu) in pairwise(places)
             if type(relu) is nn.ReLU and (type(norm) in PAIRS or type(norm) in OURS)
         }
         if found:

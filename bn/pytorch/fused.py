@@ -12,13 +12,14 @@ makes of that, the ReLU stays. What runs in one operator is decided in each call
 somebody could see a difference (a hook, another module in its place), one runs after the other.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
 
+from bn.pytorch.checks import check_input, check_residual
 from bn.pytorch.eager import recorded_by_fx
 from bn.pytorch.modules import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
@@ -54,8 +55,13 @@ class _WithBatchNorm(nn.Module):
     def at_once(self, input: Tensor, *residual: Tensor) -> Any:
         """Return y by one operator, or torch.fx's record; None if one runs after the other."""
         recorded = recorded_by_fx(self, input, *residual)
-        if recorded is not None or not run_as_one(self.norm):
+        if recorded is not None:
             return recorded
+        check_input("input", input)
+        for each in residual:
+            check_residual(each, input)
+        if not run_as_one(self.norm):
+            return None
         norm: Any = self.norm
         return norm.normalize(input, True, *residual)
 
@@ -131,6 +137,9 @@ class FusedSequential(nn.Sequential):
     :func:`fuse` makes it. The modules in it are those of the ``nn.Sequential``.
     """
 
+    #: The class that it was before.
+    plain: ClassVar[type[nn.Sequential]] = nn.Sequential
+
     def forward(self, input: Any) -> Any:
         """Return what the modules make of the input, one after the other."""
         modules = list(self)
@@ -139,7 +148,9 @@ class FusedSequential(nn.Sequential):
             module, after = modules[position], modules[position + 1 : position + 2]
             as_one = bool(after) and run_as_one(module, after[0])
             if as_one and not isinstance(input, torch.fx.Proxy):
-                input = module.normalize(input, relu=True)  # type: ignore[operator]
+                norm: Any = module
+                norm._check_input_dim(input)
+                input = norm.normalize(input, relu=True)
                 position += 2
             else:
                 input = module(input)
@@ -156,9 +167,11 @@ def fused(kind: type[nn.Sequential]) -> type[FusedSequential]:
     if kind not in _FUSED:
 
         def reduce(self: Any, protocol: Any) -> Any:
-            return _remade, (kind,), vars(self).copy()  # for copy and pickle: it has no name
+            # for copy and pickle: the class has no name to be found by
+            reduced: Any = kind.__reduce_ex__(self, protocol)
+            return _remade, (kind,), *reduced[2:]
 
-        members = {"__module__": __name__, "__reduce_ex__": reduce}
+        members = {"__module__": __name__, "__reduce_ex__": reduce, "plain": kind}
         _FUSED[kind] = type(f"Fused{kind.__name__}", (FusedSequential, kind), members)
     return _FUSED[kind]
 
@@ -169,5 +182,7 @@ def _remade(kind: type[nn.Sequential]) -> FusedSequential:
 
 
 def plain(kind: type[nn.Sequential]) -> type[nn.Sequential]:
-    """Return what :func:`fused` has made `kind` of, or `kind` itself."""
-    return next((before for before, after in _FUSED.items() if after is kind), kind)
+    """Return what :func:`fused` has made `kind` of; `kind` itself if it was not made so."""
+    if issubclass(kind, FusedSequential) and fused(kind.plain) is kind:
+        return kind.plain
+    return kind

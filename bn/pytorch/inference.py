@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bn.pytorch import formula
 from bn.pytorch.backends import choose, reference
 from bn.pytorch.checks import PARAMETER_DTYPE
+from bn.pytorch.eager import is_transformed
 from bn.pytorch.moments import (
     along,
     as_output,
@@ -105,7 +107,11 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _gradient(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     x, mean, var, gamma = ctx.saved_tensors
-    dx, dgamma, dbeta = batch_norm_inference_backward_op(dy, x, mean, var, gamma, ctx.eps, ctx.axis)
+    how = ctx.eps, ctx.axis
+    if is_transformed(dy, x, gamma):
+        dx, dgamma, dbeta = formula.inference_backward(dy, x, gamma, mean, var, *how)
+    else:
+        dx, dgamma, dbeta = batch_norm_inference_backward_op(dy, x, mean, var, gamma, *how)
     for_gamma = None if gamma is None else dgamma.to(gamma.dtype)
     for_beta = None if ctx.beta_dtype is None else dbeta.to(ctx.beta_dtype)
     return dx, None, None, for_gamma, for_beta, None, None, None
@@ -165,6 +171,10 @@ def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 def _double_gradient(ctx: Any, u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor | None, ...]:
     dy, x, mean, var, gamma = ctx.saved_tensors
+    if is_transformed(u, v, w, dy, x, gamma):
+        how = dy, x, gamma, mean, var, ctx.eps, ctx.axis
+        for_dy, for_x, dgamma = formula.double_backward(formula.inference_backward, (u, v, w), *how)
+        return for_dy, for_x, None, None, dgamma, None, None
     for_dy, for_x, for_gamma = batch_norm_inference_double_backward_op(
         u, v, w, dy, x, mean, var, gamma, ctx.eps, ctx.axis
     )

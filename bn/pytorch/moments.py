@@ -65,15 +65,20 @@ def rounded(values: Tensor, model: Tensor) -> Tensor:
     return result.copy_(values)
 
 
-def new_output(x: Tensor) -> Tensor:
-    """Return room for a y like `x`, laid out as torch.nn would lay it out.
+def output_format(x: Tensor) -> torch.memory_format:
+    """Return how torch.nn would lay out y.
 
     So what comes after it may do what it does with torch.nn, such as ``y.view``: whatever the
     strides of x are, y is packed, with the channels last if x looks like that.
     """
+    return torch.contiguous_format if x.is_contiguous() else suggest_memory_format(x)
+
+
+def new_output(x: Tensor) -> Tensor:
+    """Return room for a y like `x`, laid out as torch.nn would lay it out."""
     if x.is_contiguous():
         return torch.empty_like(x)
-    return torch.empty_like(x, memory_format=suggest_memory_format(x))
+    return torch.empty_like(x, memory_format=output_format(x))
 
 
 def as_output(y: Tensor, x: Tensor) -> Tensor:

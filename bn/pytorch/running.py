@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bn.pytorch.eager import nobody_watches
+from bn.pytorch.eager import is_mapped, nobody_watches
 from bn.reference import checks
 
 Array = NDArray[Any]
@@ -36,7 +36,6 @@ def _(finite: Tensor) -> Tensor:
     return finite.new_empty(())
 
 
-@torch.no_grad()
 def update_running(
     running_mean: Tensor,
     running_var: Tensor,
@@ -92,10 +91,11 @@ def update_running(
             )
     if momentum is None and num_batches is None:
         raise ValueError("momentum is None, the average of all batches: num_batches must be given")
+    mean, var = mean.detach(), var.detach()  # not no_grad: torch.export could not load that again
     if unbiased:
         var = var * (m / (m - 1))
     if _numpy_can(running_mean, running_var, mean, var):
-        arrays = mean.detach().numpy(), var.detach().numpy()
+        arrays = mean.numpy(), var.numpy()
         _update_now(running_mean, running_var, *arrays, momentum, nonfinite, num_batches)
     else:
         _update(running_mean, running_var, mean, var, momentum, nonfinite, num_batches)
@@ -154,6 +154,12 @@ def _update(
     num_batches: Tensor | None,
 ) -> None:
     """Update without looking at a value: a GPU need not wait, and the compiler can follow."""
+    if is_mapped(mean) and not is_mapped(running_mean):
+        raise RuntimeError(
+            "under torch.vmap each slice has statistics of its own, and there is one set of "
+            "running statistics for all. Give each slice its own with "
+            "torch.func.stack_module_state, or evaluate, or do without (track_running_stats=False)"
+        )
     fits = mean.to(running_mean.dtype).isfinite() & var.to(running_var.dtype).isfinite()
     if nonfinite == "propagate":
         good = mean.new_ones((), dtype=torch.bool)

@@ -168,11 +168,14 @@ def _gradient(ctx: Any, dy: Tensor | None, *_: Tensor | None) -> tuple[Tensor | 
     if dy is None:  # what came after y gave it no gradient
         return (None,) * 8
     tensors = dy, *ctx.saved_tensors
+    _, relu, _ = ctx.how
     # with gradients enabled, somebody wants the gradient of this gradient
     skip = not torch.is_grad_enabled() and nobody_watches(*tensors)
-    operator = batch_norm_backward if skip else batch_norm_backward_op
-    dx, dgamma, dbeta, dresidual = operator(*tensors, *ctx.how)
-    _, relu, _ = ctx.how
+    operator: Any = batch_norm_backward if skip else batch_norm_backward_op
+    how = ctx.how
+    if is_transformed(*tensors):
+        operator, how = formula.backward, how[:2]  # there are no backends
+    dx, dgamma, dbeta, dresidual = operator(*tensors, *how)
     return (
         dx,
         None if ctx.gamma_dtype is None else dgamma.to(ctx.gamma_dtype),
@@ -290,9 +293,12 @@ def _double_gradient(
     ctx: Any, u: Tensor, v: Tensor, w: Tensor, s: Tensor
 ) -> tuple[Tensor | None, ...]:
     dy, x, gamma, *others = ctx.saved_tensors
-    for_dy, for_x, for_gamma = batch_norm_double_backward_op(
-        u, v, w, s, dy, x, gamma, *others, ctx.axis, ctx.relu
-    )
+    how = dy, x, gamma, *others, ctx.axis, ctx.relu
+    if is_transformed(u, v, w, s, dy, x, gamma):
+        _, kept, _ = others
+        above = (u, v, w, s) if ctx.relu and kept is not None else (u, v, w)
+        return *formula.double_backward(formula.backward, above, *how), *[None] * 6
+    for_dy, for_x, for_gamma = batch_norm_double_backward_op(u, v, w, s, *how)
     return for_dy, for_x, None if gamma is None else for_gamma.to(gamma.dtype), *[None] * 6
 
 

@@ -154,6 +154,27 @@ def test_checkpointing():
             torch.testing.assert_close(module.running_mean, (1 - 0.9**times) * x.detach().mean(0))
 
 
+def test_training_in_a_hook():
+    """training in a backward hook"""
+    for module, count in zip(one_of_each(3), (1, 0), strict=True):
+        x = torch.randn(8, 3, requires_grad=True)
+        x.register_hook(lambda dx, module=module: module(dx) * 0)
+        x.sum().backward()
+        assert module.num_batches_tracked == count
+
+
+def test_two_forwards():
+    """buffers moved, then backward"""
+    x = torch.randn(8, 3)
+    for module, is_possible in zip(one_of_each(3), (False, True), strict=True):
+        y = module.eval()(x)
+        module.running_mean = torch.zeros(3)
+        module.running_mean.copy_(torch.ones(3))
+        y = y + module(x)
+        module.running_mean.add_(1)
+        assert (error_of(y.sum().backward) is None) == is_possible
+
+
 def test_empty_batch():
     """empty batch in training"""
     theirs, ours = one_of_each(3)

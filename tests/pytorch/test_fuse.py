@@ -2,10 +2,12 @@
 
 import copy
 import pickle
+import threading
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from bn import pytorch
 from bn.pytorch import fused
@@ -168,12 +170,74 @@ def test_hooks_on_all_modules(together):
     assert not together
 
 
-def test_shared_modules():
-    shared, relu, x = nn.BatchNorm1d(3), nn.ReLU(), torch.randn(8, 3)
-    model = nn.Sequential(shared, relu, nn.Sequential(shared, relu), shared)
+def test_shared_modules(together):
+    shared, relu, x = nn.BatchNorm2d(3), nn.ReLU(), torch.randn(8, 3, 2, 2)
+    inner = nn.Sequential(shared, relu)
+    model = nn.Sequential(shared, relu, nn.BatchNorm2d(3), relu, inner, shared)
     expected = copy.deepcopy(model)(x)
     torch.testing.assert_close(pytorch.fuse(model)(x), expected)
     assert shared.num_batches_tracked == 3
+    assert len(together) == 3
+
+
+def test_neighbours_are_those_that_are_called_one_after_the_other():
+    conv, norm, relu = nn.Conv1d(3, 3, 1), nn.BatchNorm1d(3), nn.ReLU()
+    model = nn.Sequential(conv, norm, conv, relu)
+    assert type(pytorch.fuse(model)) is nn.Sequential
+
+
+def test_what_is_appended_later_is_fused_the_next_time(together):
+    model = pytorch.fuse(network()).append(nn.BatchNorm2d(4)).append(nn.ReLU())
+    pytorch.fuse(model)(torch.randn(4, 3, 8, 8))
+    assert len(together) == 3
+
+
+def test_a_forward_function_of_its_own(together):
+    """As some tools put it on an instance."""
+    model = pytorch.fuse(network())
+    model[1].forward = lambda x: torch.full_like(x, 7)
+    assert (model[:2](torch.randn(4, 3, 8, 8)) == 7).all()
+    assert (model[:3](torch.randn(4, 3, 8, 8)) == 7).all()
+    assert not together
+
+
+def test_the_number_of_axes_is_still_checked():
+    x = torch.randn(4, 8, 8)  # an image without its batch
+    model = nn.Sequential(nn.BatchNorm2d(8), nn.ReLU())
+    for change in (nn.Identity(), pytorch.fuse):
+        with pytest.raises(ValueError, match="expected 4D input"):
+            change(model)(x)
+
+
+def test_checkpointed():
+    """Trained and compared, with what is computed again in the backward pass."""
+    x, results = torch.randn(4, 3, 8, 8), []
+    model = pytorch.fuse(network())
+    for call in (model, lambda x: checkpoint(model, x, use_reentrant=False)):
+        model[1].reset_running_stats()
+        gradients = torch.autograd.grad(call(x).square().sum(), list(model.parameters()))
+        results.append([*gradients, model[1].running_mean.clone()])
+        assert model[1].num_batches_tracked == 1
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+class Locked(nn.Sequential):
+    """Says itself what of it is kept."""
+
+    def __init__(self, *modules):
+        super().__init__(*modules)
+        self.lock = threading.Lock()
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+
+def test_pickled_as_it_would_be_by_itself():
+    model = pytorch.fuse(Locked(nn.BatchNorm1d(3), nn.ReLU()))
+    again = pickle.loads(pickle.dumps(model))
+    assert type(again) is type(model)
+    assert not hasattr(again, "lock")
 
 
 def test_what_is_left_alone():

@@ -1,6 +1,7 @@
 """Drop-ins: what other code sees of the modules is torch.nn's."""
 
 import copy
+import functools
 import inspect
 import io
 import pickle
@@ -8,6 +9,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from bn import pytorch
 
@@ -239,6 +241,42 @@ def test_compiled_with_symbols_for_numbers(eps):
     for each in (eps, 2 * eps, 0.5):
         module, x = pytorch.BatchNorm2d(3, eps=each), torch.randn(4, 3, 5, 5)
         torch.testing.assert_close(call(module, x), pytorch.batch_norm(x, eps=each))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_selective_checkpointing(dtype):
+    """It tells results apart by counting operators: the second pass must run those of the first."""
+    policy = functools.partial(
+        create_selective_checkpoint_contexts,
+        [torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor, torch.ops.aten.clone.default],
+    )
+    module, x = pytorch.BatchNorm1d(3, dtype=dtype), torch.randn(8, 3, dtype=dtype)
+    scale = torch.randn(3, dtype=dtype)
+
+    def function(x):
+        return module(x) * (1 + scale) - scale
+
+    results = []
+    for call in (
+        function,
+        lambda x: checkpoint(function, x, use_reentrant=False, context_fn=policy),
+    ):
+        given = x.clone().requires_grad_()
+        call(given).pow(3).sum().backward()
+        results.append(given.grad)
+    torch.testing.assert_close(*results)
+    assert module.num_batches_tracked == 2  # one for each call
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_exported_saved_and_loaded(training):
+    module, x = pytorch.BatchNorm2d(3).train(training), torch.randn(4, 3, 5, 5)
+    stream = io.BytesIO()
+    torch.export.save(torch.export.export(module, (x,)), stream)
+    stream.seek(0)
+    again = torch.export.load(stream).module()
+    torch.testing.assert_close(again(x), module(x))
+    torch.testing.assert_close(dict(again.named_buffers()), dict(module.named_buffers()))
 
 
 def test_evaluation_without_statistics_needs_a_batch():

@@ -67,6 +67,68 @@ def test_forward_mode(training, textbook):
         torch.testing.assert_close(found[0].tangent, found[1].tangent)
 
 
+@MODES
+def test_forward_over_reverse(training, textbook):
+    """Derivatives of gradients, where only the gradient from above carries one."""
+    inputs, weights, tangent = drawn(), torch.randn(2, 4, 3, dtype=torch.double)[0], drawn()[0]
+    results = []
+    for function in of(training, textbook):
+        given = [each.clone().requires_grad_() for each in inputs]
+        with forward_ad.dual_level():
+            loss = (function(*given) * forward_ad.make_dual(weights, tangent)).sum()
+            first = torch.autograd.grad(loss, given, create_graph=True)
+            results.append([forward_ad.unpack_dual(each).tangent for each in first])
+            again = sum(each.pow(2).sum() for each in first)
+            second = torch.autograd.grad(again, given[:2])
+            results[-1] += [forward_ad.unpack_dual(each).tangent for each in second]
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@MODES
+def test_many_gradients_at_once(training, textbook):
+    """As jacobians of autograd take them, from a forward pass by the operators."""
+    inputs, results = [each.requires_grad_() for each in drawn()], []
+    weights = torch.randn(5, 4, 3, dtype=torch.double)
+    for function in of(training, textbook):
+        y = function(*inputs)
+        at_once = {"is_grads_batched": True, "create_graph": True}
+        first = torch.autograd.grad(y, inputs, weights, **at_once)
+        second = torch.autograd.grad(first[0], inputs[:2], weights.expand(6, 5, 4, 3), **at_once)
+        results.append([*first, *second])
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_the_explicit_pair():
+    """The gradient is linear in dy, and differentiable for x."""
+    x, dy, tangent = torch.randn(3, 8, 3, dtype=torch.double)
+    _, cache = pytorch.batch_norm_forward(x)
+
+    def dx(dy):
+        return pytorch.batch_norm_backward(dy, cache)[0]
+
+    primal, derivative = func.jvp(dx, (dy,), (tangent,))
+    torch.testing.assert_close(primal, dx(dy))
+    torch.testing.assert_close(derivative, dx(tangent))
+    mapped = func.vmap(dx)(torch.stack([dy, tangent]))
+    torch.testing.assert_close(mapped, torch.stack([dx(dy), dx(tangent)]))
+    torch.testing.assert_close(func.grad(lambda dy: dx(dy).mul(tangent).sum())(dy), dx(tangent))
+
+
+def test_y_can_be_viewed_as_in_torch():
+    x = torch.randn(4, 7, 3)
+    for package in (nn, pytorch):
+        norm = package.BatchNorm1d(3).eval()
+
+        def length(x, norm=norm):
+            return norm(x.transpose(1, 2)).view(4, -1).square().sum()
+
+        assert func.grad(length)(x).shape == x.shape
+        with forward_ad.dual_level():
+            length(forward_ad.make_dual(x, x))
+
+
 def test_forward_mode_of_a_module_moves_its_statistics_once():
     theirs, ours = (package.BatchNorm1d(3) for package in (nn, pytorch))
     x, tangent = torch.randn(2, 8, 3)

@@ -104,13 +104,24 @@ def gated(
     statistics: Tensor,
     axis: int,
 ) -> Tensor:
-    """Return dy, and 0 where the ReLU was closed; NaN did not close it. Laid out like x."""
+    """Return dy, and 0 where the ReLU was closed. Laid out like x."""
+    is_closed = closed(x, gamma, beta, kept, statistics, axis)
+    return torch.empty_like(x).copy_(dy).masked_fill_(is_closed, 0)
+
+
+def closed(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    kept: Tensor | None,
+    statistics: Tensor,
+    axis: int,
+) -> Tensor:
+    """Tell where the ReLU was closed; NaN did not close it."""
     if kept is not None and is_gates(kept):
-        closed = ~unpacked(kept, x, axis)
-    else:
-        pivot, offset, _, inv_std = statistics
-        closed = before_relu(centre(x, pivot, offset, axis), gamma, beta, kept, inv_std, axis) <= 0
-    return torch.empty_like(x).copy_(dy).masked_fill_(closed, 0)
+        return ~unpacked(kept, x, axis)
+    pivot, offset, _, inv_std = statistics
+    return before_relu(centre(x, pivot, offset, axis), gamma, beta, kept, inv_std, axis) <= 0
 
 
 def inference(
