@@ -56,10 +56,7 @@ def _plain_keys() -> frozenset[int]:
 
 def _modes() -> bool:
     """Tell whether a mode sees every operator, or a transformation of functions is going on."""
-    return (
-        torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._functorch.maybe_current_level() is not None
-    )
+    return torch._C._len_torch_dispatch_stack() > 0 or _in_torch_func()
 
 
 def is_transformed(*tensors: Tensor | None) -> bool:

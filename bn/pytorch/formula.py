@@ -64,15 +64,13 @@ def backward(
     pivot, _, var, inv_std = (_along(each, x, axis) for each in statistics)
     centred = x.to(pivot.dtype) - pivot
     centred = centred - centred.mean(others, keepdim=True)
-    # in value this is inv_std; what is added is 0, and has the derivatives of the variance
-    moving = centred.square().mean(others, keepdim=True) - var
-    x_hat = centred * (inv_std.pow(-2) + moving).rsqrt()
+    # r is inv_std in value; what is added is 0, and has the derivatives of the variance
+    r = (inv_std.pow(-2) + (centred.square().mean(others, keepdim=True) - var)).rsqrt()
+    x_hat = centred * r
     upstream = dz.to(x_hat.dtype)
     centred_dz = upstream - upstream.mean(others, keepdim=True)
     mean_dz_x_hat = (centred_dz * x_hat).mean(others, keepdim=True)
-    scale = (inv_std.pow(-2) + moving).rsqrt()
-    if gamma is not None:
-        scale = scale * _along(gamma, x, axis)
+    scale = r if gamma is None else r * _along(gamma, x, axis)
     dx = scale * (centred_dz - x_hat * mean_dz_x_hat)
     kind = PARAMETER_DTYPE[x.dtype]
     dgamma, dbeta = (upstream * x_hat).sum(others), upstream.sum(others)
