@@ -69,8 +69,9 @@ def wait(arguments):
 def add(commands):
     commands.add_parser("wait").set_defaults(run=wait)
 
-if sys.argv[1] == "SIGINT":  # a test run that was started with & has handed on to ignore it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# a test run that was started with & or nohup has handed on to ignore them
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if sys.argv[2:] == ["nohup"]:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 command_line.COMMANDS = (add,)

@@ -152,14 +152,13 @@ def batch_norm_backward(dy: ArrayLike, cache: BatchNormCache) -> tuple[Array, Ar
     x_hat, axis = cache.x_hat, cache.axis
     dy = dy.astype(x_hat.dtype, copy=False)
     m = cache.count.astype(x_hat.dtype)  # (C,), values per channel
-    counted = 1 if cache.mask is None else cache.mask
+    counted = True if cache.mask is None else cache.mask
 
     # [backward]
-    dbeta = channel_sum(dy, axis)  # (C,)
-    centred = dy - along(dbeta / m, dy, axis) * counted  # dy - mean(dy)
-    rest = channel_sum(centred, axis)  # (C,), 0 had the mean not been rounded
-    centred = centred - along(rest / m, dy, axis) * counted
-    dgamma = channel_sum(centred * x_hat, axis)  # (C,), that of dy itself: x_hat sums to 0
+    dbeta = channel_sum(dy, axis, np.float64)  # (C,)
+    mean_dy = along(dbeta / m, dy, axis)
+    centred = (dy - mean_dy).astype(dy.dtype)  # rounded once, so a large mean costs no digits
+    dgamma = channel_sum(np.where(counted, centred, dy) * x_hat, axis)  # (C,), x_hat sums to 0
     mean_dy_x_hat = along(dgamma / m, dy, axis)
     scale = along(cache.gamma * cache.inv_std, dy, axis)
     dx = scale * (centred - x_hat * mean_dy_x_hat)

@@ -1,6 +1,7 @@
 """One value per channel, and how it meets an array: the two small tools used everywhere."""
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from bn.reference.checks import Array
 
@@ -10,8 +11,8 @@ def along(values: Array, x: Array, axis: int) -> Array:
     return values.reshape([-1 if a == axis else 1 for a in range(x.ndim)])
 
 
-def channel_sum(x: Array, axis: int) -> Array:
-    """Sum over every axis but `axis`, accumulated in float64; shape (C,), the type of x."""
+def channel_sum(x: Array, axis: int, dtype: DTypeLike | None = None) -> Array:
+    """Sum over every axis but `axis`, in float64; shape (C,), of `dtype` or the type of x."""
     others = tuple(a for a in range(x.ndim) if a != axis)
-    total: Array = x.sum(axis=others, dtype=np.float64).astype(x.dtype)
+    total: Array = x.sum(axis=others, dtype=np.float64).astype(dtype or x.dtype)
     return total

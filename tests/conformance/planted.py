@@ -103,8 +103,7 @@ BUGS = [
     Bug("no-path-through-r", "the second gradient does not flow through 1/√(σ² + ε)",
         "second_order.py", "(channel_sum(g * h, axis) + s * q)", "channel_sum(g * h, axis)"),
     Bug("sums-in-float32", "sums of float32 numbers are accumulated in float32",
-        "channels.py", "x.sum(axis=others, dtype=np.float64).astype(x.dtype)",
-        "x.sum(axis=others)"),
+        "channels.py", "x.sum(axis=others, dtype=np.float64)", "x.sum(axis=others)"),
     # --- running statistics
     Bug("flipped-momentum", "momentum is the weight of the old value",
         "layer.py", "else self.momentum\n", "else 1 - self.momentum\n"),
