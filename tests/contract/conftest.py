@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from bn import pytorch, reference
-from bn.kernels import numba_cpu
+from bn import kernels, pytorch, reference
+
+MISSING = kernels.problem("numba_cpu")  # Numba is optional
+if MISSING is None:
+    from bn.kernels import numba_cpu
 
 
 @dataclass
@@ -155,7 +158,7 @@ class Numba:
         return numba_cpu.batch_norm_inference(x, mean, var, gamma, beta, **options)
 
 
-IMPLEMENTATIONS = [Reference(), Pytorch(), Numba()]
+IMPLEMENTATIONS = [Reference(), Pytorch(), *([] if MISSING else [Numba()])]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
