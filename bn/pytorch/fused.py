@@ -48,9 +48,9 @@ def _is_watched(module: nn.Module | None) -> bool:
 class _WithBatchNorm(nn.Module):
     """Holds the batch norm, `norm`, for x of shape (N, C) or (N, C, ...)."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, num_features: int, *args: Any, **options: Any) -> None:
         super().__init__()
-        self.norm: nn.Module = BatchNorm2d(*args, **options)  # or what others put in its place
+        self.norm: nn.Module = BatchNorm2d(num_features, *args, **options)  # or what others put in its place
 
     def at_once(self, input: Tensor, *residual: Tensor) -> Any:
         """Return y by one operator, or torch.fx's record; None if one runs after the other."""

@@ -157,8 +157,8 @@ def batch_norm_backward(dy: ArrayLike, cache: BatchNormCache) -> tuple[Array, Ar
     # [backward]
     dbeta = channel_sum(dy, axis, np.float64)  # (C,)
     mean_dy = along(dbeta / m, dy, axis)
-    centred = (dy - mean_dy).astype(dy.dtype)  # rounded once, so a large mean costs no digits
-    dgamma = channel_sum(np.where(counted, centred, dy) * x_hat, axis)  # (C,), x_hat sums to 0
+    centred = (dy - mean_dy).astype(dy.dtype)  # rounded once
+    dgamma = channel_sum(np.where(counted, centred, dy) * x_hat, axis)  # (C,)
     mean_dy_x_hat = along(dgamma / m, dy, axis)
     scale = along(cache.gamma * cache.inv_std, dy, axis)
     dx = scale * (centred - x_hat * mean_dy_x_hat)
