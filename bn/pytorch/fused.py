@@ -50,7 +50,8 @@ class _WithBatchNorm(nn.Module):
 
     def __init__(self, num_features: int, *args: Any, **options: Any) -> None:
         super().__init__()
-        self.norm: nn.Module = BatchNorm2d(num_features, *args, **options)  # or what others put in its place
+        # annotated, since others may put a module of theirs in its place
+        self.norm: nn.Module = BatchNorm2d(num_features, *args, **options)
 
     def at_once(self, input: Tensor, *residual: Tensor) -> Any:
         """Return y by one operator, or torch.fx's record; None if one runs after the other."""
