@@ -15,6 +15,7 @@ from bn.data import ImageDataset, cifar10
 from bn.experiments import checkpoint
 from bn.experiments.device import best_device, describe
 from bn.experiments.images import Colours, Images
+from bn.experiments.protocol import Protocol
 from bn.experiments.record import Run, best_config, load_sweep, provenance
 from bn.experiments.torch_networks import cifar_network
 from bn.experiments.torch_training import Recipe, train
@@ -207,6 +208,20 @@ def arms(study: str, epochs: float | None = None) -> dict[str, Config]:
     if epochs is None:
         return chosen
     return {arm: replace(config, epochs=epochs) for arm, config in chosen.items()}
+
+
+def protocol(study: str) -> Protocol:
+    """Return what a study compares, and how its settings were chosen."""
+    if study == "cifar-sweep":
+        return Protocol("learning rates, of each network")
+    return Protocol(
+        "a network with and one without batch normalization, each at its best rate and at "
+        f"{FASTER:g} times it",
+        settings="chosen",
+        chosen_by="held_out_accuracy",
+        sweep="cifar-sweep",
+        exceptions={"new seeds": "The sweep and the comparison have the seeds 0 to 2 in common."},
+    )
 
 
 def run_task(config: Config, seed: int, label: str | None) -> Run:

@@ -32,7 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
             return 2
         arms = {arm: arms[arm] for arm in arms if arguments.only is None or arm in arguments.only}
         runs = run_study(
-            name, arms, experiment.run_task, seeds=arguments.seeds, jobs=arguments.jobs
+            name,
+            arms,
+            experiment.run_task,
+            seeds=arguments.seeds,
+            jobs=arguments.jobs,
+            protocol=experiment.protocol(study),
         )
     except (DataError, RecordError, ValueError, OSError) as error:
         print(f"train: {error}{advice(error)}", file=sys.stderr)

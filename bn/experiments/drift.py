@@ -13,6 +13,7 @@ from bn.data import ImageDataset, mnist
 from bn.experiments import mnist as section_4_1
 from bn.experiments.inputs import Track, sigmoid_inputs
 from bn.experiments.networks import mnist_network
+from bn.experiments.protocol import Protocol
 from bn.experiments.record import Run, provenance
 from bn.experiments.training import train
 
@@ -158,6 +159,14 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
         arm: replace(config, steps=steps, every=min(config.every, steps))
         for arm, config in chosen.items()
     }
+
+
+def protocol(study: str) -> Protocol:
+    """Return what a study compares, and how its settings were chosen."""
+    return Protocol(
+        "a network with and one without batch normalization, both at the same settings",
+        settings="same",
+    )
 
 
 def run_task(config: Config, seed: int, label: str | None) -> Run:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from bn.data import ImageDataset, minibatches, mnist
 from bn.experiments import mnist as paper
 from bn.experiments.networks import mnist_network
+from bn.experiments.protocol import Protocol
 from bn.experiments.record import Run, provenance
 from bn.experiments.training import train
 from bn.layers import Sequential
@@ -215,6 +216,11 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
     config = Config()
     return {"bn": config if steps is None else replace(config, steps=steps)}
+
+
+def protocol(study: str) -> Protocol:
+    """Return what the study is about."""
+    return Protocol("how well mini-batches of several sizes estimate the statistics of one network")
 
 
 def run_task(config: Config, seed: int, label: str | None) -> Run:

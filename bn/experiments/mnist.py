@@ -18,13 +18,21 @@ from bn.experiments.networks import (
     mnist_network,
     use_population_statistics,
 )
+from bn.experiments.protocol import Protocol
 from bn.experiments.record import Run, best_config, load_sweep, provenance
 from bn.experiments.training import train
-from bn.layers import Sequential
+from bn.layers import Sequential, softmax_cross_entropy
 
 PERCENTILES = (15, 50, 85)
 #: Sizes of test batches for the mistake of leaving the network in training mode.
 WRONG_MODE_BATCHES = (2, 10, 60)
+#: Images whose inputs of the sigmoids are tracked: more would not move a percentile visibly.
+TRACKED = 2000
+#: Images that go through the network at once where all do; a limit on memory.
+CHUNK = 10_000
+
+#: Images, (N, 784), and labels.
+Images = tuple[NDArray[np.uint8], NDArray[np.integer]]
 
 
 # paper: s41-network
@@ -44,6 +52,11 @@ class Config:
         Standard deviation of the Gaussian initial weights.
     eps : float
         Of batch normalization.
+    fan_in : bool
+        Divide `std` by the root of a layer's number of inputs.
+    held_out : int
+        So many training images, the same in every run, are not trained on, and accuracy is
+        tracked on them instead of the test images: for choosing settings.
     """
 
     batch_norm: bool
@@ -53,27 +66,57 @@ class Config:
     lr: float = 0.1
     std: float = 0.1
     eps: float = 1e-5
+    fan_in: bool = False
+    held_out: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, before anything is fetched."""
         if min(self.steps, self.hidden) < 1 or self.batch_size < 2:
             raise ValueError(f"steps and hidden must be at least 1, batch_size at least 2: {self}")
+        if self.held_out < 0:
+            raise ValueError(f"held_out must be 0 or more: {self}")
 
 
 def evaluation_steps(steps: int) -> list[int]:
-    """Return the steps after which a run is evaluated: every 100 up to 6000, then every 1000."""
-    early = [0, 25, 50, *range(100, 6000, 100)]
-    return [step for step in [*early, *range(6000, steps, 1000)] if step < steps] + [steps]
+    """Return the steps after which a run is evaluated.
+
+    Every 20 up to 1000, because that is where fast networks pass 90 percent, every 100 up to
+    6000, then every 1000.
+    """
+    rule = [*range(0, 1000, 20), *range(1000, 6000, 100), *range(6000, steps, 1000)]
+    return [step for step in rule if step < steps] + [steps]
+
+
+def split(data: ImageDataset, held_out: int) -> tuple[Images, Images]:
+    """Return the images and labels to train on, and those on which accuracy is tracked.
+
+    Raises
+    ------
+    ValueError
+        If nothing would be left to train on.
+    """
+    images = data.train_images.reshape(len(data.train_images), -1)  # (60000, 784)
+    if held_out >= len(images):
+        raise ValueError(f"held_out is {held_out} of {len(images)} training images")
+    if held_out == 0:
+        test = data.test_images.reshape(len(data.test_images), -1)
+        return (images, data.train_labels), (test, data.test_labels)
+    order = np.random.default_rng(0).permutation(len(images))  # the same in every run
+    kept, rest = order[:held_out], order[held_out:]
+    return (images[rest], data.train_labels[rest]), (images[kept], data.train_labels[kept])
 
 
 # paper: fig-1a, fig-1bc
 def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None = None) -> Run:
-    """Train one network on all of `data`, the binary MNIST, and return its record.
+    """Train one network on `data`, the binary MNIST, and return its record.
 
-    The curve holds, per evaluation on the whole test set in inference mode: `step`,
-    `test_accuracy`, mean training `loss` since the evaluation before, and the 15th, 50th and
-    85th percentile (`p15`, `p50`, `p85`) of the input of one typical sigmoid of the last hidden
-    layer: the unit whose drift ranks in the middle of all units'.
+    The curve holds, per evaluation in inference mode on the whole test set (or the images held
+    out): `step`, `test_accuracy` (or `held_out_accuracy`), mean training `loss` since the
+    evaluation before, and the 15th, 50th and 85th percentile (`p15`, `p50`, `p85`) of the input
+    of one typical sigmoid of the last hidden layer over the first :data:`TRACKED` of these
+    images: the unit whose drift ranks in the middle of all units'. At the end, `training_loss`
+    is the loss of all images trained on in inference mode, and `loss` that of the last
+    mini-batches, in the mode they were trained in.
     """
     start = time.perf_counter()
     network = mnist_network(
@@ -82,9 +125,11 @@ def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None =
         rng=np.random.default_rng([seed, 0]),
         hidden=config.hidden,
         eps=config.eps,
+        fan_in=config.fan_in,
     )
-    train_x = data.train_images.reshape(len(data.train_images), -1)  # (60000, 784)
-    test_x = data.test_images.reshape(len(data.test_images), -1).astype(np.float32)
+    (train_x, train_labels), (other, labels) = split(data, config.held_out)
+    other_x = other.astype(np.float32)
+    measured = "held_out_accuracy" if config.held_out else "test_accuracy"
 
     steps: list[int] = []
     accuracy: list[float] = []
@@ -92,16 +137,17 @@ def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None =
     percentiles: list[NDArray[np.floating]] = []
 
     def evaluate(step: int, loss: float) -> None:
-        inputs, scores = last_sigmoid_inputs(network, test_x)  # (10000, hidden), (10000, 10)
+        inputs, scores = last_sigmoid_inputs(network, other_x)  # (10000, hidden), (10000, 10)
         steps.append(step)
         losses.append(loss)
-        accuracy.append(float(np.mean(scores.argmax(axis=1) == data.test_labels)))
-        percentiles.append(np.percentile(inputs, PERCENTILES, axis=0))  # (3, hidden)
+        accuracy.append(float(np.mean(scores.argmax(axis=1) == labels)))
+        # (3, hidden)
+        percentiles.append(np.percentile(inputs[:TRACKED], PERCENTILES, axis=0))
 
     done = train(
         network,
         train_x,
-        data.train_labels,
+        train_labels,
         steps=config.steps,
         batch_size=config.batch_size,
         lr=config.lr,
@@ -114,27 +160,28 @@ def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None =
     tracks = np.stack(percentiles)  # (evaluations, 3, hidden)
     drift = median_drift(tracks)  # (hidden,)
     unit = int(np.argsort(drift)[len(drift) // 2])
+    complete = done == config.steps  # what diverged has no accuracy: it was before that
     final: dict[str, float | None] = {
-        # what diverged has none: the last evaluation was before it did
-        "test_accuracy": accuracy[-1] if done == config.steps else None,
-        "loss": losses[-1],
+        measured: accuracy[-1] if complete else None,
+        "loss": losses[-1] if complete else None,
+        "training_loss": loss_of(network, train_x, train_labels) if complete else None,
         "steps_to_90": first_step(steps, accuracy, 0.90),
         "drift": float(np.median(drift)),
         "steps_done": done,
         "unit": unit,
     }
-    if config.batch_norm and done == config.steps:
+    if config.batch_norm and complete and not config.held_out:
         epoch = train_x[: len(train_x) - len(train_x) % config.batch_size].astype(np.float32)
         use_population_statistics(network, np.split(epoch, len(epoch) // config.batch_size))
-        final["test_accuracy_algorithm2"] = accuracy_of(network, test_x, data.test_labels)
+        final["test_accuracy_algorithm2"] = accuracy_of(network, other_x, labels)
         network.train(True)
         for size in WRONG_MODE_BATCHES:
             final[f"test_accuracy_training_mode_{size}"] = accuracy_of(
-                network, test_x, data.test_labels, batch_size=size
+                network, other_x, labels, batch_size=size
             )
     curve: dict[str, list[float | None]] = {
         "step": [*steps],
-        "test_accuracy": [*accuracy],
+        measured: [*accuracy],
         "loss": [*losses],
     }
     curve |= {f"p{p}": tracks[:, i, unit].tolist() for i, p in enumerate(PERCENTILES)}
@@ -165,6 +212,19 @@ def accuracy_of(
     return right / (len(images) // size * size)
 
 
+def loss_of(network: Sequential, images: NDArray[np.uint8], labels: NDArray[np.integer]) -> float:
+    """Return the mean loss of all images in inference mode."""
+    network.train(False)
+    total = 0.0
+    for start in range(0, len(images), CHUNK):
+        part = slice(start, start + CHUNK)
+        loss, _ = softmax_cross_entropy(
+            network.forward(images[part].astype(np.float32)), labels[part]
+        )
+        total += loss * len(labels[part])
+    return total / len(images)
+
+
 def median_drift(tracks: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return how far each unit's median wanders while it trains, in units of its own spread.
 
@@ -189,12 +249,24 @@ def first_step(steps: list[int], values: list[float], level: float) -> float | N
     return next((s for s, v in zip(steps, values, strict=True) if v >= level), None)
 
 
-#: Arms of each study. `paper`: both networks at the same settings. `best`: each at the rate and
-#: scale that were best for it in the sweep. `sweep`: a grid, in shorter runs.
-RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+#: Arms of each study. `paper`: both networks at the same settings. `sweep`: a grid, with images
+#: held out. `best` and `fastest`: each network at the settings of the sweep with the highest
+#: accuracy after as many steps, and with the fewest steps to 90 percent.
+RATES: dict[str, tuple[float, ...]] = {
+    "plain": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+    "bn": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),  # it takes these to find its upper end
+}
 STDS = (0.01, 0.03, 0.1, 0.3)
+#: Standard deviation times the root of the number of inputs: 1 keeps the variance of a layer
+#: without nonlinearity, 4 makes up for a sigmoid's largest slope, 1/4.
+GAINS = (1.0, 2.0, 4.0)
 SWEEP_STEPS = 10_000
-STUDIES = ("mnist-paper", "mnist-sweep", "mnist-best")
+#: The first of the sweep's seeds, which are not those of the comparisons.
+SWEEP_SEED = 100
+HELD_OUT = 10_000
+#: What `best` and `fastest` are chosen by.
+CHOSEN_BY = {"mnist-best": "held_out_accuracy", "mnist-fastest": "steps_to_90"}
+STUDIES = ("mnist-paper", "mnist-sweep", "mnist-best", "mnist-fastest")
 
 
 def arms(study: str, steps: int | None = None) -> dict[str, Config]:
@@ -205,29 +277,53 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
     ValueError
         If there is no such study.
     RecordError
-        For ``mnist-best``, if the sweep that decides it has not been run to its end.
+        For ``mnist-best`` and ``mnist-fastest``, if the sweep that decides them has not been
+        run to its end.
     """
     plain, batch_norm = Config(batch_norm=False), Config(batch_norm=True)
+    kinds = {"plain": plain, "bn": batch_norm}
     if study == "mnist-paper":
-        chosen = {"plain": plain, "bn": batch_norm}
+        chosen = kinds
     elif study == "mnist-sweep":
+        starts = {f"std{std:g}": (std, False) for std in STDS}
+        starts |= {f"gain{gain:g}": (gain, True) for gain in GAINS}
         chosen = {
-            f"{kind}-lr{lr:g}-std{std:g}": replace(config, lr=lr, std=std, steps=SWEEP_STEPS)
-            for kind, config in (("plain", plain), ("bn", batch_norm))
-            for lr in RATES
-            for std in STDS
+            f"{kind}-lr{lr:g}-{start}": replace(
+                config, lr=lr, std=std, fan_in=fan_in, steps=SWEEP_STEPS, held_out=HELD_OUT
+            )
+            for kind, config in kinds.items()
+            for lr in RATES[kind]
+            for start, (std, fan_in) in starts.items()
         }
-    elif study == "mnist-best":
-        sweep = load_sweep("mnist", arms("mnist-sweep"))
+    elif study in CHOSEN_BY:
+        sweep, key = load_sweep("mnist", arms("mnist-sweep")), CHOSEN_BY[study]
+        lowest = key == "steps_to_90"
         chosen = {
-            kind: Config(**best_config(sweep, f"{kind}-", "test_accuracy") | {"steps": plain.steps})
-            for kind in ("plain", "bn")
+            kind: Config(**best_config(sweep, f"{kind}-", key, lowest=lowest) | {"held_out": 0})
+            for kind in kinds
         }
     else:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
     if steps is None:
         return chosen
     return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+
+
+def protocol(study: str) -> Protocol:
+    """Return what a study compares, and how its settings were chosen."""
+    if study == "mnist-sweep":
+        return Protocol("rates and initial weights, of each network", first_seed=SWEEP_SEED)
+    if study in CHOSEN_BY:
+        return Protocol(
+            "a network with and one without batch normalization, each at its own settings",
+            settings="chosen",
+            chosen_by=CHOSEN_BY[study],
+            sweep="mnist-sweep",
+        )
+    return Protocol(
+        "a network with and one without batch normalization, both at the same settings",
+        settings="same",
+    )
 
 
 def run_task(config: Config, seed: int, label: str | None) -> Run:

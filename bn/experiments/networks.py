@@ -1,6 +1,7 @@
 """The networks of the paper's experiments."""
 
 import itertools
+import math
 
 import numpy as np
 
@@ -18,6 +19,7 @@ def mnist_network(
     hidden: int = 100,
     depth: int = 3,
     eps: float = 1e-5,
+    fan_in: bool = False,
 ) -> Sequential:
     """Build the network of section 4.1: 784 binary inputs, 3 × 100 sigmoids, 10 scores.
 
@@ -33,15 +35,22 @@ def mnist_network(
         Units per hidden layer, hidden layers.
     eps : float
         Of batch normalization; the paper does not state it.
+    fan_in : bool
+        Divide `std` by the root of a layer's number of inputs, so that each has its own.
     """
     sizes = [784] + [hidden] * depth
+
+    def linear(inputs: int, outputs: int, bias: bool = True) -> Linear:
+        scale = std / math.sqrt(inputs) if fan_in else std
+        return Linear(inputs, outputs, std=scale, rng=rng, bias=bias)
+
     layers: list[Layer] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        layers.append(Linear(fan_in, fan_out, std=std, rng=rng, bias=not batch_norm))
+    for inputs, outputs in itertools.pairwise(sizes):
+        layers.append(linear(inputs, outputs, bias=not batch_norm))
         if batch_norm:
-            layers.append(BatchNorm(fan_out, eps=eps))
+            layers.append(BatchNorm(outputs, eps=eps))
         layers.append(Sigmoid())
-    layers.append(Linear(hidden, 10, std=std, rng=rng))
+    layers.append(linear(hidden, 10))
     return Sequential(layers)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from bn.data import ImageDataset, mnist
 from bn.experiments.mnist import accuracy_of
 from bn.experiments.normalize import Normalize, ScaleShift
+from bn.experiments.protocol import Protocol
 from bn.experiments.record import Run, provenance
 from bn.experiments.training import train
 from bn.layers import Linear, ReLU, Sequential, Sigmoid
@@ -220,6 +221,14 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
     if steps is None:
         return chosen
     return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+
+
+def protocol(study: str) -> Protocol:
+    """Return what a study compares, and how its settings were chosen."""
+    return Protocol(
+        "ways to normalize, with and without the gradient of the statistics, at the same settings",
+        settings="same",
+    )
 
 
 def run_task(config: Config, seed: int, label: str | None) -> Run:

@@ -1,8 +1,8 @@
 """Records of runs: what was run, on what, and what came out, as JSON under ``results/``.
 
-One file holds one study, a list of runs. A run belongs to an arm (one side of the comparison)
-and has a seed; its ``config`` repeats it exactly. Figures and numbers in the book are read
-from these files and from nowhere else.
+One file holds one study: its protocol (:mod:`bn.experiments.protocol`) and a list of runs. A run
+belongs to an arm (one side of the comparison) and has a seed; its ``config`` repeats it exactly.
+Figures and numbers in the book are read from these files and from nowhere else.
 """
 
 import datetime
@@ -14,7 +14,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Run:
     config : dict
         Every setting that the result depends on.
     curve : dict
-        Lists of equal length, one entry per evaluation.
+        Lists of equal length, one entry per evaluation; ``step`` or ``epoch`` says when.
     final : dict
         The figures that the book quotes, by name. None where there is none.
     seconds : float
@@ -158,14 +158,34 @@ def load_sweep(experiment: str, arms: Collection[str]) -> list[Run]:
     return runs
 
 
-def save(study: str, runs: list[Run], folder: Path | None = None) -> Path:
-    """Write the runs of a study, sorted by arm and seed; the file is replaced in one step."""
+def load_protocol(study: str, folder: Path | None = None) -> dict[str, Any] | None:
+    """Return the protocol that a record was made by; None in a record that states none."""
+    load(study, folder)  # its errors name the file and say what to do
+    path = (folder or results_dir()) / f"{study}.json"
+    stated: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")).get("protocol")
+    return stated
+
+
+def save(
+    study: str,
+    runs: list[Run],
+    folder: Path | None = None,
+    protocol: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the runs of a study, sorted by arm and seed; the file is replaced in one step.
+
+    Without a `protocol` that of the file stays.
+    """
     folder = folder or results_dir()
     folder.mkdir(parents=True, exist_ok=True)
+    if protocol is None and (folder / f"{study}.json").is_file():
+        protocol = load_protocol(study, folder)
     order = sorted(runs, key=lambda run: (run.arm, run.seed))
-    text = json.dumps(
-        {"study": study, "runs": [_plain(asdict(run)) for run in order]}, indent=1, allow_nan=False
-    )
+    made: dict[str, Any] = {"study": study}
+    if protocol is not None:
+        made["protocol"] = dict(protocol)
+    made["runs"] = [_plain(asdict(run)) for run in order]
+    text = json.dumps(made, indent=1, allow_nan=False)
     # a list of numbers on one line: the file stays readable, and so do its diffs
     text = re.sub(r"\[[\s\d.,eE+\-nul]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
     path = folder / f"{study}.json"
@@ -173,8 +193,12 @@ def save(study: str, runs: list[Run], folder: Path | None = None) -> Path:
     return path
 
 
-def open_study(study: str, folder: Path | None = None) -> list[Run]:
+def open_study(
+    study: str, folder: Path | None = None, protocol: Mapping[str, Any] | None = None
+) -> list[Run]:
     """Make sure that a study can be written, and return the runs that it has, if any.
+
+    A record that has runs gets the `protocol`, if one is given and it has another.
 
     Raises
     ------
@@ -187,10 +211,15 @@ def open_study(study: str, folder: Path | None = None) -> list[Run]:
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(study, folder):
         files.remove_unfinished(folder / f"{study}.json")
-        return _existing(study, folder)
+        runs = _existing(study, folder)
+        if runs and protocol is not None and load_protocol(study, folder) != _plain(dict(protocol)):
+            save(study, runs, folder, protocol)
+        return runs
 
 
-def add(study: str, run: Run, folder: Path | None = None) -> list[Run]:
+def add(
+    study: str, run: Run, folder: Path | None = None, protocol: Mapping[str, Any] | None = None
+) -> list[Run]:
     """Add a run to the record, in place of one of the same arm and seed; return all runs.
 
     The file is read again for it, so that runs which another process has added stay.
@@ -199,7 +228,7 @@ def add(study: str, run: Run, folder: Path | None = None) -> list[Run]:
     with _lock(study, folder):
         known = _existing(study, folder)
         runs = [r for r in known if (r.arm, r.seed) != (run.arm, run.seed)] + [run]
-        save(study, runs, folder)
+        save(study, runs, folder, protocol)
     return runs
 
 
@@ -211,9 +240,14 @@ def _lock(study: str, folder: Path) -> FileLock:
     return FileLock(folder / f".{study}.lock")
 
 
-def same_config(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """Tell whether a recorded configuration is the one asked for, as it would be written."""
-    return dict(recorded) == dict(_plain(dict(asked)))
+def same_config(recorded: Mapping[str, Any], asked: Any) -> bool:
+    """Tell whether a recorded configuration is the one asked for, a dataclass.
+
+    A setting that the record does not have came later: it counts as the default, which does
+    what was done before there was a choice.
+    """
+    defaults = {f.name: f.default for f in fields(asked) if f.default is not MISSING}
+    return dict(_plain(defaults)) | dict(recorded) == dict(_plain(asdict(asked)))
 
 
 def summarize(runs: list[Run], arm: str, key: str) -> Summary:
@@ -237,8 +271,8 @@ def summarize(runs: list[Run], arm: str, key: str) -> Summary:
     return Summary.of(present, chosen)
 
 
-def best_config(runs: list[Run], prefix: str, key: str) -> dict[str, Any]:
-    """Return the settings of the arm with the highest mean ``final[key]``.
+def best_config(runs: list[Run], prefix: str, key: str, *, lowest: bool = False) -> dict[str, Any]:
+    """Return the settings of the arm with the highest mean ``final[key]``, or the lowest.
 
     Parameters
     ----------
@@ -247,7 +281,10 @@ def best_config(runs: list[Run], prefix: str, key: str) -> dict[str, Any]:
     prefix : str
         Only arms whose names begin so are looked at.
     key : str
-        A run that has no such figure, because it diverged, counts as 0.
+        A run that has no such figure, because it diverged or never got there, counts as the
+        worst: 0, or infinity where the lowest is looked for.
+    lowest : bool
+        Such as for a number of steps.
 
     Raises
     ------
@@ -258,11 +295,14 @@ def best_config(runs: list[Run], prefix: str, key: str) -> dict[str, Any]:
     configs: dict[str, dict[str, Any]] = {}
     for run in runs:
         if run.arm.startswith(prefix):
-            values.setdefault(run.arm, []).append(run.final.get(key) or 0.0)
+            value = run.final.get(key)
+            none = math.inf if lowest else 0.0
+            values.setdefault(run.arm, []).append(none if value is None else value)
             configs[run.arm] = run.config
     if not values:
         raise RecordError(f"no run of an arm {prefix!r}..; known: {sorted({r.arm for r in runs})}")
-    return configs[max(values, key=lambda arm: float(np.mean(values[arm])))]
+    best = min if lowest else max
+    return configs[best(values, key=lambda arm: float(np.mean(values[arm])))]
 
 
 def provenance() -> dict[str, str]:

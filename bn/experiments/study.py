@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from bn.allocator import tune_allocator
 from bn.experiments import files
+from bn.experiments.protocol import Protocol
 from bn.experiments.record import RecordError, Run, add, open_study, results_dir, same_config
 
 #: Runs one configuration (a dataclass) from a seed; the last argument labels a progress bar.
@@ -34,6 +35,7 @@ def run_study(
     seeds: int = 5,
     jobs: int = 1,
     folder: Path | None = None,
+    protocol: Protocol | None = None,
 ) -> list[Run]:
     """Run what is missing of a study, writing its record after each run.
 
@@ -51,11 +53,13 @@ def run_study(
         Makes one run; it must be importable by name when there are several jobs, because each
         is a new process.
     seeds : int
-        Seeds 0, 1, .. of each arm.
+        So many of each arm: 0, 1, .., or from the protocol's first.
     jobs : int
         Processes at once.
     folder : Path, optional
         Where the record is kept; default ``results/``.
+    protocol : Protocol, optional
+        What is compared, and how its settings were chosen; the record states it.
 
     Returns
     -------
@@ -70,35 +74,46 @@ def run_study(
     """
     if seeds < 1 or jobs < 1:
         raise ValueError(f"seeds is {seeds} and jobs {jobs}, expected at least 1")
-    kept = open_study(study, folder)  # also finds out now whether the folder can be written
+    stated = None if protocol is None else protocol.stated()
+    # also finds out now whether the folder can be written
+    kept = open_study(study, folder, stated)
     for run in kept:
-        if run.arm in arms and not same_config(run.config, asdict(arms[run.arm])):
+        if run.arm in arms and not same_config(run.config, arms[run.arm]):
             raise RecordError(
                 f"the record {study!r} holds runs of arm {run.arm!r} with other settings; a record "
                 "is not mixed. Move or delete the file to start anew"
             )
     done = {(run.arm, run.seed) for run in kept}
-    tasks = [(arm, seed) for seed in range(seeds) for arm in arms if (arm, seed) not in done]
+    first = 0 if protocol is None else protocol.first_seed
+    every = range(first, first + seeds)
+    tasks = [(arm, seed) for seed in every for arm in arms if (arm, seed) not in done]
     already = sum(run.arm in arms for run in kept)
-    make = partial(_make, study, folder or results_dir(), run_task)
+    make = partial(_make, study, folder or results_dir(), stated, run_task)
     with tqdm(total=already + len(tasks), initial=already, desc=study, unit=" runs") as bar:
         if jobs == 1:
             for arm, seed in tasks:
                 make(arm, arms[arm], seed, f"{arm}, seed {seed}")
                 bar.update()
         else:
-            every = [(arm, arms[arm], seed, None) for arm, seed in tasks]
-            _in_processes(make, every, jobs, bar.update)
+            calls = [(arm, arms[arm], seed, None) for arm, seed in tasks]
+            _in_processes(make, calls, jobs, bar.update)
     return [run for run in open_study(study, folder) if run.arm in arms]
 
 
 def _make(
-    study: str, folder: Path, run_task: RunTask, arm: str, config: Any, seed: int, label: str | None
+    study: str,
+    folder: Path,
+    protocol: Mapping[str, Any] | None,
+    run_task: RunTask,
+    arm: str,
+    config: Any,
+    seed: int,
+    label: str | None,
 ) -> None:
     """Make one run and record it, in whatever process: so it is kept, whoever ends meanwhile."""
     run = replace(run_task(config, seed, label), arm=arm)
     with files.writing:
-        add(study, run, folder)
+        add(study, run, folder, protocol)
 
 
 def share_cores(jobs: int) -> None:

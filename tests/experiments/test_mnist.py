@@ -12,7 +12,7 @@ from bn.experiments.networks import mnist_network, use_population_statistics
 from bn.experiments.record import RecordError, add, load
 from bn.experiments.study import run_study
 from bn.experiments.training import train
-from bn.layers import Linear, Sequential, Sigmoid
+from bn.layers import Linear, Sequential, Sigmoid, softmax_cross_entropy
 from bn.reference import BatchNorm
 
 
@@ -48,7 +48,7 @@ def test_a_run_records_what_it_did(data, batch_norm):
     result = run(config, 3, data)
     assert result.seed == 3
     assert result.config == asdict(config)
-    assert result.curve["step"] == [0, 25, 50, 60]
+    assert result.curve["step"] == [0, 20, 40, 60]
     assert {len(v) for v in result.curve.values()} == {4}
     assert result.final["test_accuracy"] == result.curve["test_accuracy"][-1]
     assert result.final["steps_done"] == 60
@@ -243,7 +243,9 @@ def test_studies_are_what_the_book_says():
     assert set(mnist.arms("mnist-paper")) == {"plain", "bn"}
     assert {c.steps for c in mnist.arms("mnist-paper").values()} == {50_000}
     sweep = mnist.arms("mnist-sweep")
-    assert len(sweep) == 2 * len(mnist.RATES) * len(mnist.STDS)
+    rates = sum(len(rates) for rates in mnist.RATES.values())
+    assert len(sweep) == rates * (len(mnist.STDS) + len(mnist.GAINS))
+    assert {c.held_out for c in sweep.values()} == {mnist.HELD_OUT}
     with pytest.raises(ValueError, match="mnist-nothing"):
         mnist.arms("mnist-nothing")
     for bad in ({"steps": 0}, {"batch_size": 1}):
@@ -253,11 +255,51 @@ def test_studies_are_what_the_book_says():
 
 def test_committed_records_are_of_the_studies_configurations():
     """A record made with other settings than the code's would be quoted for what it is not."""
-    for study in ("mnist-paper", "mnist-sweep", "mnist-best"):
+    for study, seeds in (
+        ("mnist-paper", 10), ("mnist-sweep", 3), ("mnist-best", 10), ("mnist-fastest", 10),
+    ):  # fmt: skip
         arms = mnist.arms(study)
         runs = load(study, record.ROOT / "results")
         assert {r.arm for r in runs} == set(arms)
         for r in runs:
-            assert r.config == asdict(arms[r.arm]), f"{study}: {r.arm}"
+            assert record.same_config(r.config, arms[r.arm]), f"{study}: {r.arm}"
+        first = mnist.protocol(study).first_seed
         for arm in arms:
-            assert len([r for r in runs if r.arm == arm]) >= 5, f"{study}: {arm}: n < 5"
+            found = [r.seed for r in runs if r.arm == arm]
+            assert found == list(range(first, first + seeds)), f"{study}: {arm}"
+
+
+def test_images_held_out_are_not_trained_on(data):
+    numbered = data.train_images.reshape(300, -1).astype(np.int16)
+    numbered[:, 0] = np.arange(300)
+    data = replace(data, train_images=numbered.reshape(300, 28, 28))
+    (images, labels), (others, other_labels) = mnist.split(data, 100)
+    assert (len(images), len(labels), len(others), len(other_labels)) == (200, 200, 100, 100)
+    assert set(images[:, 0]) | set(others[:, 0]) == set(range(300))
+    np.testing.assert_array_equal(other_labels, data.train_labels[others[:, 0]])
+    np.testing.assert_array_equal(mnist.split(data, 100)[1][0], others)  # always the same
+    with pytest.raises(ValueError, match="300 of 300"):
+        mnist.split(data, 300)
+
+
+def test_a_sweeps_run_tracks_the_held_out_images(data):
+    result = run(replace(SHORT, held_out=100), 0, data)
+    assert "test_accuracy" not in result.final
+    assert result.final["held_out_accuracy"] == result.curve["held_out_accuracy"][-1]
+
+
+def test_the_loss_of_all_images(data):
+    network = mnist_network(batch_norm=True, std=0.1, rng=np.random.default_rng(0), hidden=20)
+    images = data.train_images.reshape(300, -1)
+    network.train(False)
+    expected, _ = softmax_cross_entropy(
+        network.forward(images.astype(np.float32)), data.train_labels
+    )
+    np.testing.assert_allclose(mnist.loss_of(network, images, data.train_labels), expected)
+
+
+def test_initial_weights_by_fan_in():
+    network = mnist_network(batch_norm=False, std=2.0, rng=np.random.default_rng(0), fan_in=True)
+    weights = [layer.weight for layer in network.layers if isinstance(layer, Linear)]
+    for weight in weights:
+        np.testing.assert_allclose(weight.std() * np.sqrt(weight.shape[0]), 2.0, rtol=0.1)
