@@ -194,7 +194,15 @@ def evaluation_steps(steps: int) -> list[int]:
     return [k for k in [0, 10, 30, *range(100, steps, 100)] if k < steps] + [steps]
 
 
-STUDIES = ("outside-sigmoid", "outside-relu", "outside-fast", "outside-which")
+STUDIES = (
+    "outside-sigmoid",
+    "outside-relu",
+    "outside-fast",
+    "outside-which",
+    "outside-settings",
+)
+#: Learning rates and initial standard deviations of `settings`.
+SETTINGS = ((0.1, 0.01), (0.1, 0.1), (1.0, 0.1), (10.0, 0.1))
 
 
 def arms(study: str, steps: int | None = None) -> dict[str, Config]:
@@ -203,11 +211,17 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
     `sigmoid` and `relu`: each kind, with the statistics as constants and with the gradient
     through them (`-through`), at a moderate rate. `fast`: sigmoids at ten times that rate, and
     what a learned scale and shift change. `which`: the divided networks of `fast` and of `relu`,
-    with the gradient through neither statistic, through one, and through both.
+    with the gradient through neither statistic, through one, and through both. `settings`:
+    sigmoids without normalization and with all of batch normalization, at several settings.
     """
     if study not in STUDIES:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
-    chosen = which() if study == "outside-which" else compared(study)
+    if study == "outside-which":
+        chosen = which()
+    elif study == "outside-settings":
+        chosen = settings()
+    else:
+        chosen = compared(study)
     if steps is None:
         return chosen
     return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
@@ -229,6 +243,16 @@ def which() -> dict[str, Config]:
         f"{network}-{name}": replace(config, through=value)
         for network, config in divided.items()
         for name, value in through.items()
+    }
+
+
+def settings() -> dict[str, Config]:
+    """Return the arms that differ in learning rate and initial weights."""
+    batch_norm = Config(kind="scale", through=True, affine=True)
+    return {
+        f"{name}-lr{lr:g}-std{std:g}": replace(config, lr=lr, std=std)
+        for lr, std in SETTINGS
+        for name, config in (("plain", Config()), ("bn", batch_norm))
     }
 
 

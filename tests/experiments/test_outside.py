@@ -293,6 +293,10 @@ def test_studies_are_what_the_book_says():
                 assert config.lr == {"sigmoid": 1.0, "relu": 0.1}[network]
                 assert config.through == {"neither": False, "both": True}.get(through, through)
                 continue
+            if study == "outside-settings":
+                assert (arm.startswith("bn-")) == config.affine == config.through
+                assert arm.endswith(f"-lr{config.lr:g}-std{config.std:g}")
+                continue
             assert config.through == arm.endswith("-through")
             assert config.lr == (1.0 if study == "outside-fast" else 0.1)
             assert (config.nonlinearity == "relu") == (study == "outside-relu")
