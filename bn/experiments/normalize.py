@@ -67,9 +67,9 @@ class Normalize(Parameterless):
             raise RuntimeError("backward was called before forward")
         # [backward]
         dcentred = dy
-        if self.through in (True, "mean"):  # what reaches x through the mean
+        if self.through in (True, "mean"):
             dcentred = dcentred - dy.mean(axis=0)
-        if self.scale and self.through in (True, "variance"):  # and through the variance
+        if self.scale and self.through in (True, "variance"):
             dcentred = dcentred - self.x_hat * (dy * self.x_hat).mean(axis=0)
         dx: Array = dcentred * self.inv_std
         # [/backward]
