@@ -25,6 +25,8 @@ from bn import __version__
 from bn.experiments import files
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Where a wheel keeps the book's records; in a clone there is no such folder.
+SHIPPED = Path(__file__).resolve().parents[1] / "results"
 
 
 @dataclass(frozen=True)
@@ -128,12 +130,17 @@ def advice(error: Exception) -> str:
 def load(study: str, folder: Path | None = None) -> list[Run]:
     """Return the runs of a study, by arm and seed.
 
+    Where no folder is named and :func:`results_dir` has no such record, it is the book's own, which
+    the package carries where it was installed without its repository.
+
     Raises
     ------
     RecordError
         If there is no such record, or it cannot be read.
     """
     path = (folder or results_dir()) / f"{study}.json"
+    if folder is None and not path.is_file() and (SHIPPED / path.name).is_file():
+        path = SHIPPED / path.name
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise RecordError(f"there is no record {study!r} in {path.parent}; known: {known}")
