@@ -138,9 +138,7 @@ def load(study: str, folder: Path | None = None) -> list[Run]:
     RecordError
         If there is no such record, or it cannot be read.
     """
-    path = (folder or results_dir()) / f"{study}.json"
-    if folder is None and not path.is_file() and (SHIPPED / path.name).is_file():
-        path = SHIPPED / path.name
+    path = _path(study, folder)
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise RecordError(f"there is no record {study!r} in {path.parent}; known: {known}")
@@ -156,6 +154,13 @@ def load(study: str, folder: Path | None = None) -> list[Run]:
     if not runs:
         raise RecordError(f"{path} holds no runs; delete it to start anew")
     return runs
+
+
+def _path(study: str, folder: Path | None) -> Path:
+    path = (folder or results_dir()) / f"{study}.json"
+    if folder is None and not path.is_file() and (SHIPPED / path.name).is_file():
+        return SHIPPED / path.name
+    return path
 
 
 def load_sweep(experiment: str, arms: Collection[str]) -> list[Run]:
@@ -188,8 +193,8 @@ def load_sweep(experiment: str, arms: Collection[str]) -> list[Run]:
 def load_protocol(study: str, folder: Path | None = None) -> dict[str, Any] | None:
     """Return the protocol that a record was made by; None in a record that states none."""
     load(study, folder)  # its errors name the file and say what to do
-    path = (folder or results_dir()) / f"{study}.json"
-    stated: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")).get("protocol")
+    text = _path(study, folder).read_text(encoding="utf-8")
+    stated: dict[str, Any] | None = json.loads(text).get("protocol")
     return stated
 
 

@@ -126,6 +126,7 @@ def test_beside_an_installed_package_its_own_records_are_read(tmp_path, monkeypa
     monkeypatch.delenv("BN_RESULTS_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
     assert load("study")[0].arm == "bn"
+    assert record.load_protocol("study") is None
     save("study", [make("plain", 0)])  # where the working directory has one, it counts
     assert load("study")[0].arm == "plain"
     with pytest.raises(RecordError, match="there is no record"):
