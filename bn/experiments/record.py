@@ -130,8 +130,8 @@ def advice(error: Exception) -> str:
 def load(study: str, folder: Path | None = None) -> list[Run]:
     """Return the runs of a study, by arm and seed.
 
-    Where no folder is named and :func:`results_dir` has no such record, it is the book's own, which
-    the package carries where it was installed without its repository.
+    Where no folder is named and that of the records has none of this study, it is the book's own
+    record, which the package carries where it was installed without its repository.
 
     Raises
     ------
