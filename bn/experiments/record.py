@@ -9,11 +9,12 @@ import datetime
 import errno
 import json
 import math
+import operator
 import os
 import platform
 import re
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,27 @@ def summarize(runs: list[Run], arm: str, key: str) -> Summary:
             f"{arm!r}; known: {sorted(chosen[0].final)}"
         )
     return Summary.of(present, chosen)
+
+
+def paired(
+    one: Summary, two: Summary, combine: Callable[[float, float], float] = operator.sub
+) -> Summary:
+    """Combine two arms seed by seed; by default, subtract the second from the first.
+
+    What a seed does to both arms drops out of the difference, so that its interval says more
+    than the two standard deviations.
+
+    Raises
+    ------
+    RecordError
+        If the arms have different seeds.
+    """
+    first = {run.seed: value for run, value in zip(one.runs, one.values, strict=True)}
+    second = {run.seed: value for run, value in zip(two.runs, two.values, strict=True)}
+    if first.keys() != second.keys():
+        raise RecordError(f"the arms have different seeds: {sorted(first)} and {sorted(second)}")
+    values = tuple(combine(first[seed], second[seed]) for seed in sorted(first))
+    return Summary.of(values, one.runs + two.runs)
 
 
 def best_config(runs: list[Run], prefix: str, key: str, *, lowest: bool = False) -> dict[str, Any]:
