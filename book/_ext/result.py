@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import labels
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx import addnodes
@@ -39,8 +40,6 @@ COMBINE: dict[str, Callable[[float, float], float]] = {
     "-": operator.sub,
     "/": operator.truediv,
 }
-#: Title of a setting in a table, where its name would not do.
-SETTINGS = {"lr": "learning rate", "std": "initial std", "held_out": "held out"}
 #: Name of a format: factor, decimals, unit.
 FORMATS = {
     "percent": (100.0, 1, " %"),
@@ -230,12 +229,12 @@ def _arms(
     A figure that none of `runs` has is refused only where none in the study `of` has it, either.
     """
     arms = {run.arm: run for run in runs}
-    rows = [["", *arms]]
+    rows = [["", *(_words(labels.arm, arm) for arm in arms)]]
     for name in settings:
         if missing := [arm for arm, run in arms.items() if name not in run.config]:
             raise RecordError(f"{name!r} is no setting of {', '.join(missing)}")
-        title = SETTINGS.get(name, name)
-        rows.append([title, *(f"{run.config[name]:g}" for run in arms.values())])
+        values = (f"{run.config[name]:g}" for run in arms.values())
+        rows.append([_words(labels.setting, name), *values])
     rows.append(["seeds", *(str(sum(r.arm == arm for r in runs)) for arm in arms)])
     for figure in figures:
         has = {run.arm for run in runs if figure in run.final}
@@ -245,7 +244,7 @@ def _arms(
             _cell(runs, arm, figure, decimals) if arm in has else "–"
             for arm in arms  # not every arm has every figure
         ]
-        rows.append([figure, *cells])
+        rows.append([_words(labels.figure, figure), *cells])
     return _table(rows)
 
 
@@ -265,7 +264,7 @@ def _grids(runs: list[Run], figure: str) -> list[nodes.Node]:
             name = f"{std:g}/√n" if fan_in else f"{std:g}"
             rows.append([name, *(_cell(runs, arms[start, lr], figure) for lr in rates)])
         text = (
-            f"{title}: {figure}, by the standard deviation of the initial weights (rows; n is "
+            f"{title}: {_words(labels.figure, figure)}, by the standard deviation of the initial weights (rows; n is "
             "the number of a layer's inputs) and learning rate (columns)."
         )
         out += [nodes.paragraph("", text), _table(rows)]
@@ -283,7 +282,17 @@ def _rates(runs: list[Run], figure: str) -> list[nodes.Node]:
     rows = [["learning rate", "without BN", "with BN"]]
     for lr in sorted({lr for lr, _ in arms}):
         rows.append([f"{lr:g}", *(_cell(runs, arms[lr, kind], figure) for kind in (False, True))])
-    return [nodes.paragraph("", f"{figure}, by learning rate."), _table(rows)]
+    name = _words(labels.figure, figure)
+    title = f"{name[:1].upper()}{name[1:]}, by learning rate."
+    return [nodes.paragraph("", title), _table(rows)]
+
+
+def _words(label: Callable[[str], str], key: str) -> str:
+    """Return what a key is called, or the key; a test has words for all that is recorded."""
+    try:
+        return label(key)
+    except labels.LabelError:
+        return key
 
 
 def _cell(runs: list[Run], arm: str, figure: str, decimals: int = 2) -> str:

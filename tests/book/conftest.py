@@ -25,7 +25,12 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def result() -> ModuleType:
+def labels() -> ModuleType:
+    return load("labels")
+
+
+@pytest.fixture(scope="session")
+def result(labels: ModuleType) -> ModuleType:
     return load("result")
 
 

@@ -5,14 +5,6 @@ import pytest
 from bn.experiments import record
 
 
-@pytest.fixture
-def labels(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "book" / "_ext"))
-    import labels
-
-    return labels
-
-
 @pytest.mark.parametrize(
     ("key", "words"),
     [

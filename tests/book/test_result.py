@@ -166,7 +166,7 @@ def test_a_table_of_arms_shows_the_settings_asked_for(result):
     runs = [make(arm, 0, 0.5, 7) for arm in ("plain", "bn")]
     table = result._arms(runs, ["lr"], ["accuracy"])
     assert cells(table)[:3] == [
-        ["", "plain", "bn"], ["learning rate", "0.1", "0.1"], ["seeds", "1", "1"],
+        ["", "without BN", "with BN"], ["learning rate", "0.1", "0.1"], ["seeds", "1", "1"],
     ]  # fmt: skip
     with pytest.raises(RecordError, match="'epochs' is no setting of plain, bn"):
         result._arms(runs, ["epochs"], ["accuracy"])
@@ -198,7 +198,7 @@ def test_a_table_may_lack_a_figure_that_another_table_of_the_study_has(result):
         result._arms(runs[:1], [], ["speed"], of=runs)
 
 
-def test_a_wide_record_is_printed_in_narrow_tables(tmp_path, root):
+def test_a_wide_record_is_printed_in_narrow_tables(tmp_path, root, labels):
     text = ".. records:: outside-sigmoid\n   :settings: lr\n   :across: 3\n   :figures: loss"
     done = build(tmp_path, root, text)
     assert done.returncode == 0, done.stderr
@@ -206,7 +206,7 @@ def test_a_wide_record_is_printed_in_narrow_tables(tmp_path, root):
     heads = [head.count("<th ") for head in re.findall("<thead>.*?</thead>", html, re.DOTALL)]
     assert heads == [4, 4]  # the names of the rows, and three of the six arms
     for arm in {run.arm for run in load("outside-sigmoid", root / "results")}:
-        assert f"<p>{arm}</p>" in html
+        assert f"<p>{labels.arm(arm)}</p>" in html
 
 
 def test_a_table_of_arms_shows_as_many_decimals_as_asked_for(result):
@@ -215,8 +215,9 @@ def test_a_table_of_arms_shows_as_many_decimals_as_asked_for(result):
     usual = cells(result._arms(runs, ["lr"], list(final)))
     more = cells(result._arms(runs, ["lr"], list(final), 4))
     accuracy, steps = ["accuracy", "50.0 % (n = 1)"], ["steps", "1 000 (n = 1)"]
-    assert usual[3:] == [accuracy, ["noise", "0.15 (n = 1)"], steps]
-    assert more[3:] == [accuracy, ["noise", "0.1492 (n = 1)"], steps]
+    noise = "noise of a normalized value"
+    assert usual[3:] == [accuracy, [noise, "0.15 (n = 1)"], steps]
+    assert more[3:] == [accuracy, [noise, "0.1492 (n = 1)"], steps]
 
 
 def test_the_option_decimals_reaches_the_table(tmp_path, root, result):
