@@ -1,7 +1,7 @@
 """Terms of the glossary that pages use before they are introduced.
 
-The glossary is the table under "Terms" in book/notation.md: term, meaning, and the page that
-introduces it. Before that page, in the order of _toc.yml, no page may use the term, except to
+The glossary is the table under "Terms" in book/notation.md: a term, and what it means, with the
+page that introduces it in brackets. Before that page, in the order of _toc.yml, no page may use the term, except to
 say what it needs or teaches (the box "Before you start"). On that page, a line ``% term: Jacobian``
 above the paragraph that introduces it says that no line above does; a page without such a line can
 use the term anywhere.
@@ -57,7 +57,7 @@ def glossary(root: Path = ROOT) -> list[Term]:
     pages = dict(re.findall(r"^\[([^\]]*)\]: (\S+)\.(?:md|ipynb)$", text, re.MULTILINE))
     table = text.partition("\n## Terms\n")[2].partition("\n## ")[0]
     terms = []
-    for row in re.findall(r"^\| (.*?) \| .* \| \[(.*?)\] \|$", table, re.MULTILINE):
+    for row in re.findall(r"^\| (.*?) \| .* \(\[(.*?)\]\) \|$", table, re.MULTILINE):
         name, page = row
         target = pages[page]
         path = target.removeprefix("../") if target.startswith("../") else f"book/{target}"

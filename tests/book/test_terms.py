@@ -18,14 +18,14 @@ NOTATION = """# Notation
 
 ## Terms
 
-| term | meaning | first on |
-|---|---|---|
-| Jacobian | a matrix | [two] |
-| ρ | rounding | [three] |
+| term | meaning |
+|---|---|
+| Jacobian | a matrix (of numbers) ([two]) |
+| ρ | rounding ([three]) |
 
 ## Symbols
 
-| a | b | [none] |
+| a | b ([none]) |
 
 [two]: two.md
 [three]: ../notebooks/three.ipynb
