@@ -1,10 +1,10 @@
 """Terms of the glossary that pages use before they are introduced.
 
 The glossary is the table under "Terms" in book/notation.md: a term, and what it means, with the
-page that introduces it in brackets. Before that page, in the order of _toc.yml, no page may use the term, except to
-say what it needs or teaches (the box "Before you start"). On that page, a line ``% term: Jacobian``
-above the paragraph that introduces it says that no line above does; a page without such a line can
-use the term anywhere.
+page that introduces it in brackets. Before that page, in the order of _toc.yml, no page may use
+the term, except to say what it needs or teaches (the box "Before you start"). On that page, a line
+``% term: Jacobian`` above the paragraph that introduces it says that no line above does; a page
+without such a line can use the term anywhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PATTERNS = {
     "`cache`": r"`cache`",
     "ρ": r"\\rho(?![_a-z])",
     "detach": r"`detach\(\)`|`detach`",
-    "plane": r"\b[Pp]lanes? of (?:one|a|each|the same) channel",
+    "plane": r"\b[Pp]lanes? of (?:a|one) channel",
     "He's standard deviation": r"\bHe(?:'s| et al|’s)|Kaiming",
     "pivot": r"\bpivots?\b",
     "drift": r"(?<!-)\bdrifts?\b",

@@ -264,8 +264,8 @@ def _grids(runs: list[Run], figure: str) -> list[nodes.Node]:
             name = f"{std:g}/√n" if fan_in else f"{std:g}"
             rows.append([name, *(_cell(runs, arms[start, lr], figure) for lr in rates)])
         text = (
-            f"{title}: {_words(labels.figure, figure)}, by the standard deviation of the initial weights (rows; n is "
-            "the number of a layer's inputs) and learning rate (columns)."
+            f"{title}: {_words(labels.figure, figure)}, by the standard deviation of the initial "
+            "weights (rows; n is the number of a layer's inputs) and learning rate (columns)."
         )
         out += [nodes.paragraph("", text), _table(rows)]
     return out
