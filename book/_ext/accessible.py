@@ -12,6 +12,8 @@ from sphinx.application import Sphinx
 # (pydata-sphinx-theme 0.15).
 ARROW = "Pages below this one"
 
+SIDEBAR = '<div role="region" aria-label="Sidebar" class="bd-sidebar-primary'
+
 MENDS: list[tuple[str, str]] = [
     # docutils 0.21 calls a bibliography a list whose children are no list items, and its entries
     # by a role that ARIA 1.2 gave up. Without the roles both read well.
@@ -23,8 +25,8 @@ MENDS: list[tuple[str, str]] = [
     # HTML has closed it at the list.
     (r"<dd class=\"(field-\w+)\"><p><ul", r'<dd class="\1"><ul'),
     (r"</ul>\n</p>", "</ul>"),
-    # myst-nb puts a paragraph into the line that unfolds a cell.
-    (r"<summary([^>]*)>\s*<p([^>]*)>(.*?)</p>", r"<summary\1>\n<span\2>\3</span>"),
+    # myst-nb puts paragraphs into the line that unfolds a cell.
+    (r'<p( class="(?:collapsed|expanded)[^"]*")>(.*?)</p>', r"<span\1>\2</span>"),
     # The theme says the viewport three times, and loads a page's contents once more for print,
     # with a second title and every id a second time.
     (r'<meta name="viewport" content="width=device-width, initial-scale=1" ?/>', ""),
@@ -32,8 +34,12 @@ MENDS: list[tuple[str, str]] = [
     (r'<div id="jb-print-docs-body" class="onlyprint">.*?</div>\s*</div>\s*</div>', ""),
     # MathJax's one element with capital letters; HTML knows none.
     (r"(</?)mjx-TeXAtom", r"\1mjx-texatom"),
-    # The mark and the name of the book stand outside of every landmark on a phone's sidebar.
+    # The mark and the name of the book stand outside of every landmark, and a paragraph in a link.
     (r'<p class="title logo__title">(.*?)</p>', r'<span class="title logo__title">\1</span>'),
+    (r'<div class="bd-sidebar-primary', SIDEBAR),
+    # A control is called what stands on it.
+    (r'<summary aria-label="Toggle hidden content">', "<summary>"),
+    (r'(search-button-field[^>]*aria-label="Search)"', r'\1 Ctrl+K"'),
     # An empty cell at the top left of a table heads nothing.
     (r'<th class="head">(?:<p></p>)?</th>', "<td></td>"),
 ]

@@ -125,7 +125,9 @@ def set_all(app: Sphinx, env: BuildEnvironment) -> None:
     if app.builder.format != "html":
         return
     pages = map(env.get_doctree, sorted(env.found_docs))
-    found = [e for page in pages for kind in (nodes.math, nodes.math_block) for e in page.findall(kind)]
+    found = [
+        e for page in pages for kind in (nodes.math, nodes.math_block) for e in page.findall(kind)
+    ]
     setter(app).set(sorted({tex(element) for element in found}))
 
 

@@ -56,10 +56,10 @@ def describe(
     title = re.sub("<[^>]*>", "", context.get("title", "Index"))
     text = (context.get("meta") or {}).get("description") or (doctree and opening(doctree))
     if not text:
-        text = f"{title}: {app.config.project}."
+        text = f"{title}: {app.config.html_title}."
     description = f'<meta name="description" content="{html.escape(text)}" />'
     context["metatags"] = context.get("metatags", "") + description
-    if title == app.config.html_title:
+    if title.casefold() == app.config.html_title.casefold():
         context["docstitle"] = ""  # the theme's template appends it to the page's own
 
 

@@ -14,7 +14,7 @@
     }
   };
   const unfold = () => {
-    const named = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (named?.matches("details")) named.open = true;
   };
   addEventListener("load", () => { update(); unfold(); });
