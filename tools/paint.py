@@ -1,7 +1,8 @@
 """Time each page on a slow phone: when it is first painted, and when its formulas stand.
 
 The phone is Chromium with a processor four times slower and a network of 1.4 Mbit/s with 150 ms
-to the server and back, and the server compresses text. A busy machine makes every page slower; no test asserts a time.
+to the server and back, and the server compresses text. A busy
+machine makes every page slower; no test asserts a time.
 """
 
 from __future__ import annotations

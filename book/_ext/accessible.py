@@ -50,7 +50,7 @@ def mend(html: str) -> str:
     for wrong, right in MENDS:
         html = re.sub(wrong, right, html, flags=re.DOTALL)
     # The search page has the theme's field and its own under one id.
-    head, found, tail = html.rpartition('id="search-input"')
+    head, _, tail = html.rpartition('id="search-input"')
     if 'id="search-input"' in head:
         html = head + 'id="search-page-input"' + tail
     return html

@@ -14,11 +14,11 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 
-class fold(nodes.General, nodes.Element):
+class Folded(nodes.General, nodes.Element):  # type: ignore[misc]
     """A folded admonition."""
 
 
-class fold_title(nodes.TextElement):
+class FoldedTitle(nodes.TextElement):  # type: ignore[misc]
     """The line that opens it."""
 
 
@@ -39,14 +39,14 @@ class Fold(SphinxPostTransform):
             if "dropdown" in folded["classes"]:
                 folded.replace_self(self.folded(folded))
 
-    def folded(self, admonition: nodes.Element) -> fold:
+    def folded(self, admonition: nodes.Element) -> Folded:
         """Return the same, folded."""
         title, *content = admonition.children
         for link in list(title.findall(nodes.reference)):
             link.replace_self(link.children)
         classes = [name for name in admonition["classes"] if name != "dropdown"]
-        result = fold("", ids=admonition["ids"], classes=[*classes, "admonition", "fold"])
-        result += fold_title("", "", *title.children)
+        result: Folded = Folded("", ids=admonition["ids"], classes=[*classes, "admonition", "fold"])
+        result += FoldedTitle("", "", *title.children)
         result += content
         return result
 
@@ -73,7 +73,7 @@ def close_title(self: Any, element: nodes.Element) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
-    app.add_node(fold, html=(open_fold, close_fold))
-    app.add_node(fold_title, html=(open_title, close_title))
+    app.add_node(Folded, html=(open_fold, close_fold))
+    app.add_node(FoldedTitle, html=(open_title, close_title))
     app.add_post_transform(Fold)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

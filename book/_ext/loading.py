@@ -78,7 +78,7 @@ def plain(element: nodes.Node) -> str:
     if isinstance(element, nodes.math):
         return re.sub(r"\\[a-zA-Z]+|[\\{}^_]", "", element.astext()).strip()
     if isinstance(element, nodes.Text):
-        return element.astext()
+        return str(element.astext())
     return "".join(map(plain, element.children))
 
 

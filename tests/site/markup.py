@@ -5,17 +5,67 @@ from __future__ import annotations
 from collections import Counter
 from html.parser import HTMLParser
 
-VOID = set("area base br col embed hr img input link meta source track wbr".split())
+VOID = {
+    "area",
+    "base",
+    "br",
+    "col",
+    "embed",
+    "hr",
+    "img",
+    "input",
+    "link",
+    "meta",
+    "source",
+    "track",
+    "wbr",
+}
 # Their end tags may be left out, and are where the next one begins.
 OPTIONAL = {"p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "option"}
-BLOCKS = set(
-    "address article aside blockquote details div dl figure footer form h1 h2 h3 h4 h5 h6 header"
-    " hr main nav ol p pre section table ul".split()
-)
+BLOCKS = {
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "details",
+    "div",
+    "dl",
+    "figure",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "hr",
+    "main",
+    "nav",
+    "ol",
+    "p",
+    "pre",
+    "section",
+    "table",
+    "ul",
+}
 # Elements that hold text and no blocks; and what takes clicks holds nothing that takes them.
 TEXT_ONLY = {"p", "h1", "h2", "h3", "h4", "h5", "h6", "span", "summary", "button", "label", "pre"}
 CLICKED = {"a", "button", "label", "select", "textarea", "summary"}
-GONE = set("acronym big center dir font frame frameset marquee nobr strike tt".split())
+GONE = {
+    "acronym",
+    "big",
+    "center",
+    "dir",
+    "font",
+    "frame",
+    "frameset",
+    "marquee",
+    "nobr",
+    "strike",
+    "tt",
+}
 
 
 class Checked(HTMLParser):

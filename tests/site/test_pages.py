@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from justhtml import JustHTML
-
 from markup import Checked
+
 from tools import browser
 
 pytestmark = pytest.mark.browser
@@ -107,8 +107,9 @@ def test_page_reads_without_scripts(without_scripts: Any, address: str) -> None:
     assert box
     assert box["width"] > 0
     style = "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
-    link, ground = page.locator("main p a[href]").first.evaluate(style)
-    assert link == "rgb(11, 87, 183)"  # the light theme's, from custom.css
+    assert (
+        page.locator("main p a[href]").first.evaluate(style)[0] == "rgb(11, 87, 183)"
+    )  # the light theme's, from custom.css
     assert page.locator("body").evaluate(style)[1] == "rgb(255, 255, 255)"
     solution = page.locator("details.solution").first
     solution.locator("summary").click()
@@ -159,7 +160,8 @@ def test_print_is_dark_on_white_and_whole(chromium: Any, address: str) -> None:
     assert (
         page.evaluate(
             "[...document.querySelectorAll('main pre')].filter(e => e.checkVisibility()"
-            " && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible').length"
+            " && e.scrollWidth > e.clientWidth + 1"
+            " && getComputedStyle(e).overflowX !== 'visible').length"
         )
         == 0
     )
