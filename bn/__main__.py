@@ -117,7 +117,12 @@ def _add_train(commands: Commands) -> None:
     estimates = experiments.add_parser(
         "estimates", help="section 3: how good the mean and variance of a mini-batch are"
     )
-    estimates.set_defaults(study=None)
+    estimates.add_argument(
+        "--study",
+        choices=["layers"],
+        help="layers: every batch norm of this network and of a convolutional one "
+        "(default: the last of this network)",
+    )
     lengths = (mnist, "steps", 5), (cifar, "epochs", 3), (drift, "steps", 5), (outside, "steps", 5)
     for each, length, seeds in (*lengths, (estimates, "steps", 5)):
         each.set_defaults(length=length)

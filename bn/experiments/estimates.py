@@ -5,22 +5,27 @@ last batch-norm layer, one value per training image and unit, are the population
 mini-batches are drawn from it as in training. The layers below are in inference mode, so that
 the value of an image does not depend on its neighbours and the theory's assumption holds: m
 values drawn from one distribution.
+
+A second study, ``estimates-layers``, looks at every batch-norm layer, and at where the assumption
+does not hold: with the layers below in training mode, and in a convolutional network, where the
+values of one image are not independent.
 """
 
 import time
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bn.data import ImageDataset, minibatches, mnist
+from bn.data import ImageDataset, cifar10, minibatches, mnist
 from bn.experiments import mnist as paper
-from bn.experiments.networks import mnist_network
+from bn.experiments.networks import mnist_network, use_population_statistics
 from bn.experiments.protocol import Protocol
 from bn.experiments.record import Run, provenance
 from bn.experiments.training import train
 from bn.layers import Sequential
-from bn.reference import BatchNorm, batch_norm_forward
+from bn.reference import batch_norm_forward
 
 Values = NDArray[np.float64]
 
@@ -107,17 +112,34 @@ def around_last_linear(network: Sequential, images: NDArray[np.floating]) -> tup
     The network is put into inference mode, and stays so.
     """
     network.train(False)
-    last = max(i for i, layer in enumerate(network.layers) if isinstance(layer, BatchNorm))
-    x = images
-    for layer in network.layers[:last]:
+    return around_norms(network, images)[-1]
+
+
+def around_norms(network: Any, x: Any) -> list[tuple[Values, Values]]:
+    """Return u and Wu for each weight in front of a batch norm, in the mode the network is in.
+
+    `network` is a :class:`bn.layers.Sequential` or a ``torch.nn.Sequential``. Maps of shape
+    (N, C, H, W) come as (N, H·W, C).
+    """
+    found, u = [], x
+    for layer in getattr(network, "layers", network):
+        if hasattr(layer, "running_mean"):
+            found.append((_channels_last(u), _channels_last(x)))
         u, x = x, layer.forward(x)
-    return u.astype(np.float64), x.astype(np.float64)
+    return found
+
+
+def _channels_last(x: Any) -> Values:
+    # a copy, as torch's ReLU works in place
+    values = np.asarray(x).astype(np.float64)
+    return values if values.ndim == 2 else values.reshape(*values.shape[:2], -1).swapaxes(1, 2)
 
 
 def skewness_and_kurtosis(x: NDArray[np.floating]) -> tuple[Values, Values]:
     """Return skewness and kurtosis of each column, the mean cube and fourth power of x_hat."""
     z = (x - x.mean(axis=0)) / x.std(axis=0)
-    return (z**3).mean(axis=0), (z**4).mean(axis=0)
+    square = z * z
+    return (square * z).mean(axis=0), (square * square).mean(axis=0)
 
 
 def without_class_means(x: NDArray[np.floating], labels: NDArray[np.integer]) -> Values:
@@ -201,28 +223,183 @@ def one_example(
     return np.array(values)
 
 
-STUDIES = ("estimates",)
+@dataclass(frozen=True)
+class LayersConfig:
+    """Settings of one run of ``estimates-layers``.
+
+    Attributes
+    ----------
+    network : {"mnist", "cifar"}
+        That of section 4.1, or that of :mod:`bn.experiments.cifar`; both with batch norm.
+    steps, lr, batch_size
+        Of the training; what is not said here is as in those experiments.
+    images : int
+        So many training images are measured on.
+    """
+
+    network: str
+    steps: int
+    lr: float
+    batch_size: int
+    images: int
 
 
-def arms(study: str, steps: int | None = None) -> dict[str, Config]:
-    """Return the arms of a study by name: there is one.
+def run_layers(
+    config: LayersConfig, seed: int, data: ImageDataset, *, progress: str | None = None
+) -> Run:
+    """Train one network, measure around each of its batch norms, and return the record.
+
+    The curve has one entry a layer, the lowest first, and ``final`` repeats it with the layer's
+    number. All are medians over units: `skewness` (its size) and `kurtosis` of u and x = Wu, and
+    how much smaller their distance from a Gaussian's is in x (`skewness_gain`, `kurtosis_gain`).
+    `mean_values` and `var_values` say how many independent values would have a mean and a
+    variance that scatter as those do of a mini-batch (MNIST) or over one image (CIFAR-10), and
+    `values` how many it has. For MNIST they are followed by `noise`, as in :func:`measure`, and
+    `training_` is put before those of the three that are taken with the layers below in training
+    mode; `noise_ratio` is the quotient of the two noises.
+    """
+    start = time.perf_counter()
+    layers, accuracy = (_cifar_layers if config.network == "cifar" else _mnist_layers)(
+        config, seed, data, progress
+    )
+    curve: dict[str, list[float | None]] = {"layer": [*range(1, len(layers) + 1)]}
+    curve |= {name: [layer[name] for layer in layers] for name in layers[0]}
+    final: dict[str, float | None] = {"test_accuracy": accuracy}
+    for i, layer in enumerate(layers, start=1):
+        final |= {f"{name}_{i}": value for name, value in layer.items()}
+    seconds = time.perf_counter() - start
+    return Run(config.network, seed, asdict(config), curve, final, seconds, provenance())
+
+
+def _mnist_layers(
+    config: LayersConfig, seed: int, data: ImageDataset, progress: str | None
+) -> tuple[list[dict[str, float]], float]:
+    images = data.train_images.reshape(len(data.train_images), -1)
+    training = Config(steps=config.steps, lr=config.lr, batch_size=config.batch_size)
+    network = trained(training, seed, images, data.train_labels, progress=progress)
+    order = np.random.default_rng([seed, 2]).permutation(len(images))[: config.images]
+    batches = np.split(images[order].astype(np.float32), config.images // config.batch_size)
+    use_population_statistics(network, batches)
+    test = data.test_images.reshape(len(data.test_images), -1).astype(np.float32)
+    accuracy = paper.accuracy_of(network, test, data.test_labels)
+    at_inference = around_norms(network, np.concatenate(batches))
+    network.train(True)
+    in_training = [around_norms(network, batch) for batch in batches]
+    layers = []
+    for i, (u, x) in enumerate(at_inference):
+        fixed = x.reshape(len(batches), -1, x.shape[1])  # (batches, m, units)
+        moved = np.array([each[i][1] for each in in_training])
+        figures = shapes(u, x) | scatter(fixed)
+        figures |= {f"training_{name}": value for name, value in scatter(moved).items()}
+        population = (fixed - x.mean(axis=0)) / x.std(axis=0)
+        for name, values in (("noise", fixed), ("training_noise", moved)):
+            centred = values - values.mean(axis=1, keepdims=True)
+            off = centred / centred.std(axis=1, keepdims=True) - population
+            figures[name] = float(np.median(np.sqrt((off**2).mean(axis=(0, 1)))))
+        figures["noise_ratio"] = figures["training_noise"] / figures["noise"]
+        layers.append(figures)
+    return layers, accuracy
+
+
+def _cifar_layers(
+    config: LayersConfig, seed: int, data: ImageDataset, progress: str | None
+) -> tuple[list[dict[str, float]], float]:
+    import torch  # imported here: the other study does not need it
+
+    from bn.experiments import cifar, torch_training
+    from bn.experiments.torch_networks import cifar_network
+
+    epochs = config.steps * config.batch_size / len(data.train_images)
+    recipe = cifar.Config(
+        batch_norm=True, lr=config.lr, batch_size=config.batch_size, epochs=epochs
+    )
+    images, test = cifar.split(data, recipe, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(seed)
+    network = cifar_network(batch_norm=True, generator=generator, colours=images.pixels.shape[1])
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    history = torch_training.train(
+        network, images, recipe, seed=seed, precision="float32", progress=progress,
+        evaluate=lambda network: cifar.accuracy_of(network, test),
+    )  # fmt: skip
+    with torch.no_grad():
+        x, _ = next(images.in_order(config.images))  # in inference mode, so one batch will do
+        around = around_norms(network, x)
+    return [shapes(u, x) | scatter(x) for u, x in around], history.accuracy[-1]
+
+
+def shapes(u: Values, x: Values) -> dict[str, float]:
+    """Return how far u and x, with the channels on the last axis, are from a Gaussian's shape."""
+    of: dict[str, float] = {}
+    for name, values in (("u", u), ("x", x)):
+        values = values.reshape(-1, values.shape[-1])
+        varied = values[:, np.ptp(values, axis=0) > 0]  # some pixels are 0 in every image
+        skewness, kurtosis = skewness_and_kurtosis(varied)
+        of[f"skewness_{name}"] = float(np.median(np.abs(skewness)))
+        of[f"kurtosis_{name}"] = float(np.median(kurtosis))
+    of["skewness_gain"] = of["skewness_u"] - of["skewness_x"]
+    of["kurtosis_gain"] = abs(of["kurtosis_u"] - 3) - abs(of["kurtosis_x"] - 3)
+    return of
+
+
+def scatter(x: Values) -> dict[str, float]:
+    """Return how many independent values scatter as little as groups of values do.
+
+    Parameters
+    ----------
+    x : array, shape (groups, values, channels)
+
+    Returns
+    -------
+    dict of str to float
+        Medians over channels: `mean_values` for the mean of a group, `var_values` for the mean
+        of the squared distances from the population's mean. Both are `values` where the values
+        of a group are independent draws, and 1 where they are all equal.
+    """
+    squares = (x - x.mean(axis=(0, 1))) ** 2
+    of = {"values": float(x.shape[1])}
+    for name, values in (("mean_values", x), ("var_values", squares)):
+        independent = values.var(axis=(0, 1)) / values.mean(axis=1).var(axis=0, ddof=1)
+        of[name] = float(np.median(independent))
+    return of
+
+
+STUDIES = ("estimates", "estimates-layers")
+
+
+def arms(study: str, steps: int | None = None) -> dict[str, Any]:
+    """Return the arms of a study by name.
 
     Raises
     ------
     ValueError
         If there is no such study.
     """
-    if study not in STUDIES:
+    chosen: dict[str, Any]
+    if study == "estimates":
+        chosen = {"bn": Config()}
+    elif study == "estimates-layers":
+        chosen = {
+            "mnist": LayersConfig("mnist", steps=10_000, lr=0.1, batch_size=60, images=60_000),
+            "cifar": LayersConfig("cifar", steps=195, lr=0.5, batch_size=128, images=500),
+        }
+    else:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
-    config = Config()
-    return {"bn": config if steps is None else replace(config, steps=steps)}
+    if steps is None:
+        return chosen
+    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
 
 
 def protocol(study: str) -> Protocol:
     """Return what the study is about."""
+    if study == "estimates-layers":
+        return Protocol("how normal the inputs of two networks' batch norms are, and how dependent")
     return Protocol("how well mini-batches of several sizes estimate the statistics of one network")
 
 
-def run_task(config: Config, seed: int, label: str | None) -> Run:
+def run_task(config: Any, seed: int, label: str | None) -> Run:
     """Fetch the data and make one run: what a study does for each of its runs."""
+    if isinstance(config, LayersConfig):
+        cifar = config.network == "cifar"
+        data = cifar10(progress=False) if cifar else mnist(binarize=True, progress=False)
+        return run_layers(config, seed, data, progress=label)
     return run(config, seed, mnist(binarize=True, progress=False), progress=label)

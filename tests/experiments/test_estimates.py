@@ -14,17 +14,22 @@ from bn.experiments import record
 from bn.experiments.estimates import (
     SIZES,
     Config,
+    LayersConfig,
     arms,
     around_last_linear,
+    around_norms,
     measure,
     one_example,
     run,
+    run_layers,
+    scatter,
+    shapes,
     skewness_and_kurtosis,
     spread_of_variance,
     trained,
     without_class_means,
 )
-from bn.experiments.record import Run, load, provenance, same_config
+from bn.experiments.record import Run, load, provenance
 from bn.layers import Linear, Sigmoid
 from bn.reference import batch_norm_forward
 
@@ -182,10 +187,89 @@ def test_a_run_records_every_size(data, monkeypatch):
     assert again.final == result.final
 
 
-def test_the_one_arm():
+def test_scatter_counts_independent_values(rng):
+    of_one = rng.standard_normal((4000, 1, 20))
+    assert scatter(of_one) == pytest.approx({"values": 1, "mean_values": 1, "var_values": 1}, 1e-3)
+    drawn = scatter(rng.exponential(size=(4000, 12, 20)))
+    assert drawn["mean_values"] == pytest.approx(12, rel=0.03)
+    assert drawn["var_values"] == pytest.approx(12, rel=0.1)
+    repeated = scatter(np.repeat(rng.standard_normal((4000, 3, 20)), 4, axis=1))
+    assert repeated["values"] == 12
+    assert repeated["mean_values"] == pytest.approx(3, rel=0.03)
+    assert repeated["var_values"] == pytest.approx(3, rel=0.03)
+
+
+def test_shapes_leave_out_what_is_constant(rng):
+    u = np.concatenate([rng.random((50_000, 3)) < 0.1, np.zeros((50_000, 4))], axis=1) * 1.0
+    of = shapes(u, rng.standard_normal((100, 500, 3)))  # maps: their values count alike
+    assert of["skewness_u"] == pytest.approx(0.8 / 0.3, rel=0.03)
+    assert of["kurtosis_u"] == pytest.approx((1 - 0.27) / 0.09, rel=0.03)
+    assert of["kurtosis_x"] == pytest.approx(3, rel=0.03)
+    assert of["skewness_gain"] == pytest.approx(of["skewness_u"] - of["skewness_x"])
+    assert of["kurtosis_gain"] > 5
+
+
+def test_what_is_around_the_norms_of_maps(rng):
+    torch = pytest.importorskip("torch")
+    convolution, norm = torch.nn.Conv2d(2, 3, 1, bias=False), torch.nn.BatchNorm2d(3)
+    network = torch.nn.Sequential(
+        torch.nn.ReLU(), convolution, norm, torch.nn.ReLU(inplace=True), torch.nn.Flatten()
+    )
+    x = torch.tensor(rng.standard_normal((4, 2, 5, 6)), dtype=torch.float32)
+    with torch.no_grad():
+        [(u, wu)] = around_norms(network, x)
+    np.testing.assert_array_equal(u, np.maximum(x.numpy(), 0).reshape(4, 2, 30).swapaxes(1, 2))
+    weight = convolution.weight.detach().numpy()[:, :, 0, 0]
+    np.testing.assert_allclose(wu, u @ weight.T, atol=1e-6)
+    assert (wu < 0).any()  # not what the ReLU behind the norm made of it
+
+
+ON_MNIST = LayersConfig("mnist", steps=30, lr=0.5, batch_size=30, images=300)
+
+
+def test_every_layer_with_the_layers_below_in_both_modes(data):
+    result = run_layers(ON_MNIST, 1, data)
+    assert (result.arm, result.config) == ("mnist", asdict(ON_MNIST))
+    assert result.curve["layer"] == [1, 2, 3]
+    for name, values in result.curve.items():
+        if name != "layer":
+            assert [result.final[f"{name}_{i}"] for i in (1, 2, 3)] == values
+    for name in ("mean_values", "var_values", "noise"):  # nothing is below the first
+        np.testing.assert_allclose(
+            result.final[f"training_{name}_1"], result.final[f"{name}_1"], rtol=1e-4
+        )
+    # the layer below has fixed the mean of its own output
+    assert result.final["training_mean_values_2"] > 5 * result.final["mean_values_2"]
+    assert result.final["noise_ratio_3"] > 1
+    assert run_layers(ON_MNIST, 1, data).final == result.final
+
+
+def test_maps(rng):
+    pytest.importorskip("torch")
+    pictures = rng.integers(0, 256, (40, 3, 1, 1)) + rng.integers(0, 20, (40, 3, 32, 32))
+    pictures, labels = np.minimum(pictures, 255).astype(np.uint8), np.arange(40) % 10
+    data = ImageDataset(
+        name="made up",
+        train_images=pictures,
+        train_labels=labels.astype(np.uint8),
+        test_images=pictures[:20],
+        test_labels=labels[:20].astype(np.uint8),
+        classes=tuple("0123456789"),
+    )
+    config = LayersConfig("cifar", steps=3, lr=0.1, batch_size=10, images=30)
+    result = run_layers(config, 0, data)
+    assert result.arm == "cifar"
+    assert result.curve["values"] == [1024, 256, 256, 64, 64]
+    assert result.final["mean_values_1"] < 5  # each picture is of nearly one colour
+    assert 0 <= result.final["test_accuracy"] <= 1
+
+
+def test_the_arms():
     assert arms("estimates") == {"bn": Config()}
     assert arms("estimates", 10)["bn"] == replace(Config(), steps=10)
     assert Config().steps == 50_000
+    assert set(arms("estimates-layers", 10)) == {"mnist", "cifar"}
+    assert {config.steps for config in arms("estimates-layers", 10).values()} == {10}
     assert section_4_1.Config(batch_norm=True).batch_size in SIZES
     with pytest.raises(ValueError, match="expected one of estimates"):
         arms("estimate")
@@ -205,5 +289,13 @@ def test_the_committed_record_is_of_this_configuration():
     runs = load("estimates", record.ROOT / "results")
     assert len(runs) >= 5
     for each in runs:
-        assert same_config(each.config, Config())
+        assert record.same_config(each.config, Config())
         assert each.curve["size"] == [*SIZES]
+
+
+def test_the_committed_record_of_every_layer_is_of_this_configuration():
+    runs = load("estimates-layers", record.ROOT / "results")
+    configs = arms("estimates-layers")
+    assert sum(run.arm == "mnist" for run in runs) == sum(run.arm == "cifar" for run in runs) >= 5
+    for each in runs:
+        assert record.same_config(each.config, configs[each.arm])
