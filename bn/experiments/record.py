@@ -78,6 +78,26 @@ class Summary:
         """How many runs there are."""
         return len(self.values)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the mean, by Student's t; of a single value, all numbers."""
+        if self.n < 2:
+            return -math.inf, math.inf
+        half = _student(self.n - 1) * self.std / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+
+#: The 97.5 % point of Student's t for 1, 2, .. degrees of freedom.
+STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+
+
+def _student(freedom: int) -> float:
+    """Return the 97.5 % point; past the table the next smaller one, which errs to the safe side."""
+    return STUDENT[min(freedom, len(STUDENT)) - 1]
+
 
 class RecordError(LookupError):
     """A record, an arm or a figure that was asked for does not exist."""

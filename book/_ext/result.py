@@ -9,10 +9,11 @@ do::
 
 and gives the mean and the standard deviation over seeds, labelled where there are fewer than
 five, with the origin in a tooltip and a link to the record. A difference or a quotient of two
-arms is taken seed by seed. Settings are quoted by ``{setting}`study: arm: name```. An unknown
-key is an error, which fails the build. The directive ``{records}`` prints a whole study; with
-``:across: 3`` no table has more than three arms side by side, and with ``:decimals: 4`` figures
-that are small and no accuracies have four decimals instead of two.
+arms is taken seed by seed, and comes with the 95 % interval of its mean in brackets. Settings
+are quoted by ``{setting}`study: arm: name```. An unknown key is an error, which fails the build.
+The directive ``{records}`` prints a whole study; with ``:across: 3`` no table has more than
+three arms side by side, and with ``:decimals: 4`` figures that are small and no accuracies have
+four decimals instead of two.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -71,29 +72,46 @@ def combine(one: Summary, symbol: str, two: Summary) -> Summary:
     return Summary.of(values, one.runs + two.runs)
 
 
-def look_up(text: str, folder: Path = RESULTS) -> tuple[str, str, str]:
-    """Return the number as text, its origin, and the name of its study."""
+class Quoted(NamedTuple):
+    """A number as text, where it comes from, its study and how many seeds it rests on."""
+
+    text: str
+    origin: str
+    study: str
+    n: int
+
+
+def look_up(text: str, folder: Path = RESULTS) -> Quoted:
+    """Return what a role prints."""
     study, arms, figure, form = parse(text)
     runs = record.load(study, folder)
     summary = record.summarize(runs, arms[0], figure)
-    if len(arms) == 3:
+    paired = len(arms) == 3
+    if paired:
         summary = combine(summary, arms[1], record.summarize(runs, arms[2], figure))
-    return format_summary(summary, form), origin(summary.runs, study), study
+    shown = format_summary(summary, form, paired=paired)
+    return Quoted(shown, origin(summary.runs, study), study, summary.n)
 
 
-def format_summary(summary: Summary, form: str) -> str:
-    """Write mean ± standard deviation, and n where it is below five."""
+def format_summary(summary: Summary, form: str, *, paired: bool = False) -> str:
+    """Write mean ± standard deviation, or, of a `paired` figure, the mean and its 95 % interval.
+
+    n is added where it is below five.
+    """
+    values = (summary.mean, *(summary.interval if paired else (summary.std,)))
     if form in FORMATS:
         factor, decimals, unit = FORMATS[form]
-        numbers = [f"{factor * v:,.{decimals}f}" for v in (summary.mean, summary.std)]
+        numbers = [f"{factor * v:,.{decimals}f}" for v in values]
     else:
         unit = ""
         try:
-            numbers = [format(v, form) for v in (summary.mean, summary.std)]
+            numbers = [format(v, form) for v in values]
         except ValueError as error:
             raise RecordError(f"format {form!r}: {error}") from error
     numbers = [number.replace(",", "\u202f").replace("-", "\u2212") for number in numbers]
-    text = f"{numbers[0]} ± {numbers[1]}" if summary.n > 1 else numbers[0]
+    text = numbers[0]
+    if summary.n > 1:
+        text += f" [{numbers[1]}, {numbers[2]}]" if paired else f" ± {numbers[1]}"
     return text + unit.replace(" ", "\u202f") + (f" (n = {summary.n})" if summary.n < 5 else "")
 
 
@@ -129,7 +147,7 @@ class ResultRole(RecordRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         try:
-            text, source, study = look_up(self.text)
+            text, source, study, n = look_up(self.text)
         except RecordError as error:
             return self.fail(error)
         self.env.note_dependency(str(RESULTS / f"{study}.json"))
@@ -137,7 +155,11 @@ class ResultRole(RecordRole):
             "", nodes.inline(text, text), refdomain="std", reftype="ref",
             reftarget=f"record-{study}", refexplicit=True, refwarn=True, refdoc=self.env.docname,
         )  # fmt: skip
-        return [nodes.abbreviation("", "", link, explanation=source, classes=["result"])], []
+        return [
+            nodes.abbreviation(
+                "", "", link, explanation=source, classes=["result"], study=study, n=n
+            )
+        ], []
 
 
 class SettingRole(RecordRole):

@@ -38,3 +38,8 @@ def figures() -> ModuleType:
 def bench(result: ModuleType) -> ModuleType:
     load("conformance")  # bench imports both
     return load("bench")
+
+
+@pytest.fixture(scope="session")
+def claim(bench: ModuleType) -> ModuleType:
+    return load("claim")
