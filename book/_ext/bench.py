@@ -210,8 +210,9 @@ def _fact(facts: Any, path: str, form: str) -> str:
         if not size:
             return value
         kilobytes = int(size[1])
-        in_mb = kilobytes % 1024 == 0
-        return f"{kilobytes // 1024}\u202fMB" if in_mb else f"{kilobytes}\u202fkB"
+        if kilobytes < 1024:
+            return f"{kilobytes}\u202fkB"
+        return f"{kilobytes / 1024:.1f}".removesuffix(".0") + "\u202fMB"
     return number(value, form)
 
 

@@ -259,21 +259,31 @@ def _arms(
 
 
 def _grids(runs: list[Run], figure: str) -> list[nodes.Node]:
-    """A table for each kind of network: learning rate across, initial scale down."""
+    """A table for each kind of network: learning rate across, initial weights down."""
     out: list[nodes.Node] = []
     for batch_norm, title in ((False, "Without BN"), (True, "With BN")):
         arms = {
-            (run.config["std"], run.config["lr"]): run.arm
+            (_start(run), run.config["lr"]): run.arm
             for run in runs
             if run.config["batch_norm"] == batch_norm
         }
         rates = sorted({lr for _, lr in arms})
-        rows = [["std", *(f"{lr:g}" for lr in rates)]]
-        for std in sorted({std for std, _ in arms}):
-            rows.append([f"{std:g}", *(_cell(runs, arms[std, lr], figure) for lr in rates)])
-        text = f"{title}: {figure}, by initial std (rows) and learning rate (columns)."
+        rows = [["initial std", *(f"{lr:g}" for lr in rates)]]
+        for start in sorted({start for start, _ in arms}):
+            fan_in, std = start
+            name = f"{std:g}/√n" if fan_in else f"{std:g}"
+            rows.append([name, *(_cell(runs, arms[start, lr], figure) for lr in rates)])
+        text = (
+            f"{title}: {figure}, by the standard deviation of the initial weights (rows; n is "
+            "the number of a layer's inputs) and learning rate (columns)."
+        )
         out += [nodes.paragraph("", text), _table(rows)]
     return out
+
+
+def _start(run: Run) -> tuple[bool, float]:
+    """Return how a run's weights were drawn, in the order of a table."""
+    return bool(run.config.get("fan_in")), run.config["std"]
 
 
 def _rates(runs: list[Run], figure: str) -> list[nodes.Node]:

@@ -13,7 +13,7 @@ from bn.experiments.record import RecordError
 MACHINE = {
     "cpu": "a CPU, 2 cores", "python": "3.11.1", "commit": "abc123", "date": "2026-01-01",
     "packages": {"numpy": "2.0.0", "torch": "2.13.0", "numba": None}, "gpu": None,
-    "caches": {"L2": "2048K", "L3": "1000K"}, "cores_usable": 2,
+    "caches": {"L1": "1000K", "L2": "2048K", "L3": "36608K"}, "cores_usable": 2,
 }  # fmt: skip
 COUNTS = {"wanted": 12, "kept": 9, "dropped_others": 2, "dropped_stolen": 1}
 
@@ -84,7 +84,8 @@ def folder(tmp_path):
         ("layers: error: error_y: power", "6 · 10⁻⁷"),
         ("layers: machine: cpu", "a CPU, 2 cores"),
         ("layers: machine: caches.L2", "2 MB"),
-        ("layers: machine: caches.L3", "1000 kB"),
+        ("layers: machine: caches.L1", "1000 kB"),
+        ("layers: machine: caches.L3", "35.8 MB"),
         ("layers: machine: cores_usable", "2"),
         ("layers: settings: copy_gb_per_s: .1f", "42.0"),
     ],
