@@ -106,7 +106,9 @@ def _of_record(key: str, few: int | None, despite: set[str], folder: Path | None
     study, arms, figure, _ = result.parse(key)
     runs = record.load(study, folder or RESULTS)
     sides = [record.summarize(runs, arm, figure) for arm in arms[::2]]
-    summary = sides[0] if len(sides) == 1 else result.combine(sides[0], arms[1], sides[1])
+    summary = sides[0]
+    if len(sides) == 2:
+        summary = record.paired(sides[0], sides[1], result.COMBINE[arms[1]])
     if few is not None:
         if few != summary.n:
             raise RecordError(f"the claim says n = {few}, {study} has {summary.n} seeds")

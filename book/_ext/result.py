@@ -62,16 +62,6 @@ def parse(text: str) -> tuple[str, list[str], str, str]:
     return parts[0], arms, parts[2], parts[3] if len(parts) == 4 else ".3g"
 
 
-def combine(one: Summary, symbol: str, two: Summary) -> Summary:
-    """Combine two arms seed by seed."""
-    first = {run.seed: value for run, value in zip(one.runs, one.values, strict=True)}
-    second = {run.seed: value for run, value in zip(two.runs, two.values, strict=True)}
-    if first.keys() != second.keys():
-        raise RecordError(f"the arms have different seeds: {sorted(first)} and {sorted(second)}")
-    values = tuple(COMBINE[symbol](first[seed], second[seed]) for seed in sorted(first))
-    return Summary.of(values, one.runs + two.runs)
-
-
 class Quoted(NamedTuple):
     """A number as text, where it comes from, its study and how many seeds it rests on."""
 
@@ -88,7 +78,8 @@ def look_up(text: str, folder: Path = RESULTS) -> Quoted:
     summary = record.summarize(runs, arms[0], figure)
     paired = len(arms) == 3
     if paired:
-        summary = combine(summary, arms[1], record.summarize(runs, arms[2], figure))
+        second = record.summarize(runs, arms[2], figure)
+        summary = record.paired(summary, second, COMBINE[arms[1]])
     shown = format_summary(summary, form, paired=paired)
     return Quoted(shown, origin(summary.runs, study), study, summary.n)
 
