@@ -41,7 +41,7 @@ MENDS: list[tuple[str, str]] = [
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
     (r'(search-button-field[^>]*aria-label="Search)"', r'\1 Ctrl+K"'),
     # An empty cell at the top left of a table heads nothing.
-    (r'<th class="head">(?:<p></p>)?</th>', "<td></td>"),
+    (r'<th class="head[^"]*">(?:<p></p>)?</th>', "<td></td>"),
 ]
 
 
