@@ -107,11 +107,12 @@ def _add_train(commands: Commands) -> None:
     outside = experiments.add_parser("outside", help="section 2: normalization that is ignored")
     outside.add_argument(
         "--study",
-        choices=["sigmoid", "relu", "fast"],
+        choices=["sigmoid", "relu", "fast", "which", "settings"],
         default="sigmoid",
         help="sigmoid, relu: networks whose gradient takes the statistics for constants, and "
-        "networks whose gradient does not; fast: sigmoids at ten times the rate "
-        "(default: sigmoid)",
+        "networks whose gradient does not; fast: sigmoids at ten times the rate; which: only "
+        "the mean, or only the variance, is taken for a constant; settings: with and without "
+        "batch normalization at several rates and initial weights (default: sigmoid)",
     )
     estimates = experiments.add_parser(
         "estimates", help="section 3: how good the mean and variance of a mini-batch are"

@@ -87,3 +87,19 @@ def band(axes: Axes, x: ArrayLike, runs: Sequence[ArrayLike], side: str, **optio
         x, values.min(axis=0), values.max(axis=0), color=line["color"], alpha=0.2, lw=0
     )
     axes.plot(x, values.mean(axis=0), **line)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
+    """Return a table that a notebook shows as one: names on the left, numbers to the right.
+
+    Parameters
+    ----------
+    header : sequence of str
+    rows : sequence of sequences, each as long as the header
+        Numbers as text, with the digits that they are to have.
+    """
+    from IPython.display import Markdown  # who shows a table is in a notebook
+
+    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+    text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    return Markdown(text)  # type: ignore[no-untyped-call]

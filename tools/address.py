@@ -1,8 +1,9 @@
 """Write the repository's address into every file that carries it, or take it out.
 
-The address stands between marker comments in _config.yml, README.md and CITATION.cff, and
-on one line in the set-up cell of each notebook. Everything is worked out before the first
-file is written, each file is written whole or not at all, and a second run changes nothing.
+The address stands between marker comments in _config.yml, README.md, the preface and
+CITATION.cff, and on one line in the set-up cell of each notebook. Everything is worked out
+before the first file is written, each file is written whole or not at all, and a second run
+changes nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +49,12 @@ def site(address: str) -> str:
 def blocks(address: str, notebooks: list[Path]) -> dict[str, list[str]]:
     """Return, for each file with markers, what belongs between each pair of them."""
     if not address:
-        return {"_config.yml": ["", ""], "README.md": [""], "CITATION.cff": [""]}
+        return {
+            "_config.yml": ["", ""],
+            "README.md": [""],
+            "book/preface.md": [""],
+            "CITATION.cff": [""],
+        }
     url = f"https://github.com/{address}"
     colab = "https://colab.research.google.com"
     config = (
@@ -64,7 +70,15 @@ def blocks(address: str, notebooks: list[Path]) -> dict[str, list[str]]:
         badges += f"[![{path.stem} on Colab]({colab}/assets/colab-badge.svg)]({link})\n"
     badges += f"\nRead the book: <{site(address)}>\n"
     citation = f"repository-code: {url}\nurl: {site(address)}\n"
-    return {"_config.yml": [config, html], "README.md": [badges], "CITATION.cff": [citation]}
+    preface = (
+        f"The repository is at <{url}>; errors are reported under its [issues]({url}/issues).\n"
+    )
+    return {
+        "_config.yml": [config, html],
+        "README.md": [badges],
+        "book/preface.md": [preface],
+        "CITATION.cff": [citation],
+    }
 
 
 def between_markers(name: str, text: str, contents: list[str]) -> str:
@@ -123,13 +137,14 @@ def read(root: Path = ROOT) -> dict[str, str]:
     """Return the address that each place names; empty where it names none."""
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    _, _, rest = readme.partition("<!-- address:begin -->")
     urls = {
         "_config.yml": config.get("repository", {}).get("url", ""),
         "CITATION.cff": citation.get("repository-code", ""),
-        "README.md": rest.partition("<!-- address:end -->")[0],
     }
+    for name in ("README.md", "book/preface.md"):
+        text = (root / name).read_text(encoding="utf-8")
+        _, _, rest = text.partition("<!-- address:begin -->")
+        urls[name] = rest.partition("<!-- address:end -->")[0]
     found = {}
     for place, text in urls.items():
         match = GITHUB.search(text)

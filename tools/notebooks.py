@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 LARGEST = 400_000  # bytes; a clone carries every version of every notebook
 
+WIDEST = 79  # characters; a longer line is scrolled sideways on a page, and breaks on paper
+
 # Cells with one of these tags are run by nbval but not compared.
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception", "nbval-raises-exception"}
 KNOWN_TAGS = NOT_COMPARED | {"nbval-check-output"}
@@ -69,6 +71,10 @@ def cell_faults(cell: Any, position: int) -> Iterator[str]:
     unknown = {tag for tag in tags(cell) if tag.startswith("nbval")} - KNOWN_TAGS
     if unknown:
         yield f"unknown tag {', '.join(sorted(unknown))}"
+    for line in cell.source.splitlines():
+        if len(line) > WIDEST:
+            start = line.strip()[:30]
+            yield f"{len(line)} characters, and {WIDEST} are what a page shows: {start!r}"
     if "NBVAL_" in cell.source:
         yield "nbval is steered by a comment; use a cell tag, which readers do not see"
     if cell.source.rstrip().endswith(";") and is_compared(cell):
@@ -84,6 +90,8 @@ def cell_faults(cell: Any, position: int) -> Iterator[str]:
             tags(cell)
         ):
             yield f"it stores an error: {output.ename}: {output.evalue}"
+        if wide := [line for line in printed(output).splitlines() if len(line) > WIDEST]:
+            yield f"it prints {len(wide[0])} characters on a line; a page shows {WIDEST}"
         found = MACHINE_PATH.search(text_of(output))
         if found or str(ROOT) in text_of(output):
             yield f"its output holds a path of one machine: {found[0] if found else ROOT}"
@@ -123,6 +131,14 @@ def text_of(output: Any) -> str:
     if output.output_type == "error":
         return "\n".join(output.traceback)
     return "\n".join(str(v) for k, v in output.data.items() if not k.startswith("image/"))
+
+
+def printed(output: Any) -> str:
+    """Return what a page shows of an output in a box of fixed width; nothing of a figure."""
+    if output.output_type == "stream":
+        return str(output.text)
+    data = output.get("data", {})
+    return str(data.get("text/plain", "")) if data.keys() == {"text/plain"} else ""
 
 
 def execute(path: Path) -> None:

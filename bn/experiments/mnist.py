@@ -259,7 +259,7 @@ RATES: dict[str, tuple[float, ...]] = {
 STDS = (0.01, 0.03, 0.1, 0.3)
 #: Standard deviation times the root of the number of inputs: 1 keeps the variance of a layer
 #: without nonlinearity, 4 makes up for a sigmoid's largest slope, 1/4.
-GAINS = (1.0, 2.0, 4.0)
+GAINS = (1.0, 2.0, 4.0, 8.0, 16.0)
 SWEEP_STEPS = 10_000
 #: The first of the sweep's seeds, which are not those of the comparisons.
 SWEEP_SEED = 100

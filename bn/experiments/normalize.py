@@ -6,10 +6,15 @@ that the statistics depend on its input.
 """
 
 import math
+from typing import Literal, get_args
 
 import numpy as np
 
 from bn.layers.dense import Array, Parameterless
+
+#: What the gradient goes through: both statistics (True), neither (False), or one of the two.
+Through = bool | Literal["mean", "variance"]
+THROUGH = (True, False, *get_args(get_args(Through)[1]))
 
 
 class Normalize(Parameterless):
@@ -22,16 +27,18 @@ class Normalize(Parameterless):
     ----------
     scale : bool
         Whether to divide, too; otherwise the values are only centred.
-    through : bool
+    through : bool, "mean" or "variance"
         True: the gradient goes through the statistics, as it should. False: the backward pass
-        takes them for constants.
+        takes them for constants. With a name it goes through that one only.
     eps : float
         Added to the variance.
     """
 
-    def __init__(self, *, scale: bool, through: bool, eps: float = 1e-5) -> None:
+    def __init__(self, *, scale: bool, through: Through, eps: float = 1e-5) -> None:
         if not (math.isfinite(eps) and eps >= 0):
             raise ValueError(f"eps is {eps}, expected a finite number, at least 0")
+        if through not in THROUGH:
+            raise ValueError(f"through is {through!r}, expected one of {THROUGH}")
         self.scale, self.through, self.eps = scale, through, eps
         self.mean: Array | None = None
         self.inv_std: Array | None = None
@@ -60,10 +67,10 @@ class Normalize(Parameterless):
             raise RuntimeError("backward was called before forward")
         # [backward]
         dcentred = dy
-        if self.through:  # what reaches x through the mean, and through the variance
-            dcentred = dy - dy.mean(axis=0)
-            if self.scale:
-                dcentred = dcentred - self.x_hat * (dy * self.x_hat).mean(axis=0)
+        if self.through in (True, "mean"):
+            dcentred = dcentred - dy.mean(axis=0)
+        if self.scale and self.through in (True, "variance"):
+            dcentred = dcentred - self.x_hat * (dy * self.x_hat).mean(axis=0)
         dx: Array = dcentred * self.inv_std
         # [/backward]
         return dx

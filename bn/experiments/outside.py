@@ -2,7 +2,8 @@
 
 The network of section 4.1 on binary MNIST, with nothing between a layer and its nonlinearity,
 with the mini-batch's mean subtracted, or with the values standardized; and each of the two
-with a backward pass that takes the statistics for constants, and with the right one. The paper
+with a backward pass that takes the statistics for constants, or one of them, and with the right
+one. The paper
 reports the failure from initial experiments and describes none of them, so all settings here
 are our choice.
 """
@@ -16,7 +17,7 @@ import numpy as np
 
 from bn.data import ImageDataset, mnist
 from bn.experiments.mnist import accuracy_of
-from bn.experiments.normalize import Normalize, ScaleShift
+from bn.experiments.normalize import THROUGH, Normalize, ScaleShift, Through
 from bn.experiments.protocol import Protocol
 from bn.experiments.record import Run, provenance
 from bn.experiments.training import train
@@ -39,8 +40,8 @@ class Config:
         After each hidden layer.
     kind : {"nothing", "centre", "scale"}
         What is done to its input: nothing, x - mean, or (x - mean) / standard deviation.
-    through : bool
-        Whether the gradient goes through the statistics.
+    through : bool, "mean" or "variance"
+        Whether the gradient goes through the statistics, or through one of the two only.
     affine : bool
         Whether a learned scale and shift follow.
     bias : bool
@@ -57,7 +58,7 @@ class Config:
 
     nonlinearity: Nonlinearity = "sigmoid"
     kind: Kind = "nothing"
-    through: bool = False
+    through: Through = False
     affine: bool = False
     bias: bool = True
     lr: float = 0.1
@@ -71,6 +72,8 @@ class Config:
         """Refuse what cannot be trained, before anything is fetched."""
         if self.nonlinearity not in get_args(Nonlinearity) or self.kind not in get_args(Kind):
             raise ValueError(f"unknown nonlinearity or kind: {self}")
+        if self.through not in THROUGH:
+            raise ValueError(f"through is {self.through!r}, expected one of {THROUGH}")
         if min(self.steps, self.hidden) < 1 or self.batch_size < 2:
             raise ValueError(f"steps and hidden must be at least 1, batch_size at least 2: {self}")
 
@@ -191,7 +194,15 @@ def evaluation_steps(steps: int) -> list[int]:
     return [k for k in [0, 10, 30, *range(100, steps, 100)] if k < steps] + [steps]
 
 
-STUDIES = ("outside-sigmoid", "outside-relu", "outside-fast")
+STUDIES = (
+    "outside-sigmoid",
+    "outside-relu",
+    "outside-fast",
+    "outside-which",
+    "outside-settings",
+)
+#: Learning rates and initial standard deviations of `settings`.
+SETTINGS = ((0.1, 0.01), (0.1, 0.1), (1.0, 0.1), (10.0, 0.1))
 
 
 def arms(study: str, steps: int | None = None) -> dict[str, Config]:
@@ -199,10 +210,54 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
 
     `sigmoid` and `relu`: each kind, with the statistics as constants and with the gradient
     through them (`-through`), at a moderate rate. `fast`: sigmoids at ten times that rate, and
-    what a learned scale and shift change.
+    what a learned scale and shift change. `which`: the divided networks of `fast` and of `relu`,
+    with the gradient through neither statistic, through one, and through both. `settings`:
+    sigmoids without normalization and with all of batch normalization, at several settings.
     """
     if study not in STUDIES:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
+    if study == "outside-which":
+        chosen = which()
+    elif study == "outside-settings":
+        chosen = settings()
+    else:
+        chosen = compared(study)
+    if steps is None:
+        return chosen
+    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+
+
+def which() -> dict[str, Config]:
+    """Return the arms that differ in the statistics which the gradient goes through."""
+    divided = {
+        "sigmoid": Config(nonlinearity="sigmoid", kind="scale", lr=1.0),
+        "relu": Config(nonlinearity="relu", kind="scale"),
+    }
+    through: dict[str, Through] = {
+        "neither": False,
+        "mean": "mean",
+        "variance": "variance",
+        "both": True,
+    }
+    return {
+        f"{network}-{name}": replace(config, through=value)
+        for network, config in divided.items()
+        for name, value in through.items()
+    }
+
+
+def settings() -> dict[str, Config]:
+    """Return the arms that differ in learning rate and initial weights."""
+    batch_norm = Config(kind="scale", through=True, affine=True)
+    return {
+        f"{name}-lr{lr:g}-std{std:g}": replace(config, lr=lr, std=std)
+        for lr, std in SETTINGS
+        for name, config in (("plain", Config()), ("bn", batch_norm))
+    }
+
+
+def compared(study: str) -> dict[str, Config]:
+    """Return the arms of a study that compares what is subtracted and divided."""
     base = Config(nonlinearity="relu" if study == "outside-relu" else "sigmoid")
     centre, scale = replace(base, kind="centre"), replace(base, kind="scale")
     chosen = {
@@ -218,9 +273,7 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
         affine = replace(scale, affine=True)
         chosen |= {"affine": affine, "affine-through": replace(affine, through=True)}
         chosen = {arm: replace(config, lr=1.0) for arm, config in chosen.items()}
-    if steps is None:
-        return chosen
-    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+    return chosen
 
 
 def protocol(study: str) -> Protocol:

@@ -50,7 +50,8 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Refuse a choice of which it is not said how it was made."""
-        if (self.settings == "chosen") != bool(self.chosen_by and self.sweep):
+        stated = [bool(self.chosen_by), bool(self.sweep)]
+        if stated != [self.settings == "chosen"] * 2:
             raise ValueError(f"chosen settings need chosen_by and sweep, and only these: {self}")
         if unknown := set(self.exceptions) - set(RULES):
             raise ValueError(f"there are no rules {sorted(unknown)}; there are {', '.join(RULES)}")

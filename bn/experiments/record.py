@@ -9,11 +9,12 @@ import datetime
 import errno
 import json
 import math
+import operator
 import os
 import platform
 import re
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from bn import __version__
 from bn.experiments import files
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Where a wheel keeps the book's records; in a clone there is no such folder.
+SHIPPED = Path(__file__).resolve().parents[1] / "results"
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,26 @@ class Summary:
         """How many runs there are."""
         return len(self.values)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the mean, by Student's t; of a single value, all numbers."""
+        if self.n < 2:
+            return -math.inf, math.inf
+        half = _student(self.n - 1) * self.std / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+
+#: The 97.5 % point of Student's t for 1, 2, .. degrees of freedom.
+STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+
+
+def _student(freedom: int) -> float:
+    """Return the 97.5 % point; past the table the next smaller one, which errs to the safe side."""
+    return STUDENT[min(freedom, len(STUDENT)) - 1]
+
 
 class RecordError(LookupError):
     """A record, an arm or a figure that was asked for does not exist."""
@@ -108,12 +131,15 @@ def advice(error: Exception) -> str:
 def load(study: str, folder: Path | None = None) -> list[Run]:
     """Return the runs of a study, by arm and seed.
 
+    Where no folder is named and that of the records has none of this study, it is the book's own
+    record, which the package carries where it was installed without its repository.
+
     Raises
     ------
     RecordError
         If there is no such record, or it cannot be read.
     """
-    path = (folder or results_dir()) / f"{study}.json"
+    path = _path(study, folder)
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise RecordError(f"there is no record {study!r} in {path.parent}; known: {known}")
@@ -129,6 +155,13 @@ def load(study: str, folder: Path | None = None) -> list[Run]:
     if not runs:
         raise RecordError(f"{path} holds no runs; delete it to start anew")
     return runs
+
+
+def _path(study: str, folder: Path | None) -> Path:
+    path = (folder or results_dir()) / f"{study}.json"
+    if folder is None and not path.is_file() and (SHIPPED / path.name).is_file():
+        return SHIPPED / path.name
+    return path
 
 
 def load_sweep(experiment: str, arms: Collection[str]) -> list[Run]:
@@ -161,8 +194,8 @@ def load_sweep(experiment: str, arms: Collection[str]) -> list[Run]:
 def load_protocol(study: str, folder: Path | None = None) -> dict[str, Any] | None:
     """Return the protocol that a record was made by; None in a record that states none."""
     load(study, folder)  # its errors name the file and say what to do
-    path = (folder or results_dir()) / f"{study}.json"
-    stated: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")).get("protocol")
+    text = _path(study, folder).read_text(encoding="utf-8")
+    stated: dict[str, Any] | None = json.loads(text).get("protocol")
     return stated
 
 
@@ -269,6 +302,27 @@ def summarize(runs: list[Run], arm: str, key: str) -> Summary:
             f"{arm!r}; known: {sorted(chosen[0].final)}"
         )
     return Summary.of(present, chosen)
+
+
+def paired(
+    one: Summary, two: Summary, combine: Callable[[float, float], float] = operator.sub
+) -> Summary:
+    """Combine two arms seed by seed; by default, subtract the second from the first.
+
+    What a seed does to both arms drops out of the difference, so that its interval says more
+    than the two standard deviations.
+
+    Raises
+    ------
+    RecordError
+        If the arms have different seeds.
+    """
+    first = {run.seed: value for run, value in zip(one.runs, one.values, strict=True)}
+    second = {run.seed: value for run, value in zip(two.runs, two.values, strict=True)}
+    if first.keys() != second.keys():
+        raise RecordError(f"the arms have different seeds: {sorted(first)} and {sorted(second)}")
+    values = tuple(combine(first[seed], second[seed]) for seed in sorted(first))
+    return Summary.of(values, one.runs + two.runs)
 
 
 def best_config(runs: list[Run], prefix: str, key: str, *, lowest: bool = False) -> dict[str, Any]:

@@ -14,6 +14,11 @@ how many rounds the median is of, between which quartiles, on what machine, when
 commit. A number is labelled if it rests on few rounds, or on such as others disturbed. What is
 not there is an error, which fails the build.
 
+Words that compare take the same: :func:`quantity` gives the value, and between what it lies from
+quartile to quartile, for the role ``{claim}``::
+
+    {claim}`twice as fast <bench layers: 8x4x2x2 both torch/numba: ms; 1.8 .. 2.2>`
+
 The directive ``{bench-records}`` lists the sections, each with its file, and ``{bench-reaches}``
 what the figures were meant to reach.
 """
@@ -45,6 +50,8 @@ IDENTITY = (
 #: Figures of timed rows that are no times: nobody else can disturb them.
 COUNTED = ("faults",)
 LABEL = "record-bench"
+#: Figures that are proportional to a time, and such as are inversely so.
+TIMES, RATES = ("ms", "passes"), ("gb_per_s", "images_per_s", "steps_per_s")
 #: Percent of the width of the table of aims for its first column: what a phone leaves for it.
 FIRST = 46
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -56,6 +63,20 @@ class Quoted(NamedTuple):
     """A number as text, where it comes from, and the section it is of."""
 
     text: str
+    origin: str
+    section: str
+
+
+class Quantity(NamedTuple):
+    """A number that words are compared with.
+
+    `low` and `high` are where it comes to from the quartiles of a time; of two times that are
+    divided, from the quartiles that are furthest apart. What is no time lies at one point.
+    """
+
+    value: float
+    low: float
+    high: float
     origin: str
     section: str
 
@@ -129,10 +150,52 @@ def look_up(text: str, folder: Path | None = None) -> Quoted:
     if words in (["machine"], ["settings"]):
         return Quoted(_fact(made[words[0]], figure, form), f"{origin(made)}.", section)
     rows = [pick(made["rows"], each, figure) for each in _sides(words)]
-    values = [float(row[figure]) for row in rows]
-    value = values[0] if len(rows) == 1 else values[0] / values[1]
+    value = _divided([_bounds(row, figure) for row in rows])[0]
+    text = number(value, form) + _label(rows, figure)
+    return Quoted(text, _origin(made, rows, figure), section)
+
+
+def quantity(text: str, folder: Path | None = None) -> Quantity:
+    """Return what ``section: words: figure`` is, and between what it lies.
+
+    Raises
+    ------
+    RecordError
+        If it is not there, or others used the machine while it was measured: words can carry no
+        label that says so.
+    """
+    section, words, figure, _ = parse(text)
+    made = load(section, folder)
+    rows = [pick(made["rows"], each, figure) for each in _sides(words)]
+    if any(row.get("quiet") is False for row in rows):
+        raise RecordError(f"{text!r} was measured while others were using the machine")
+    bounds = _divided([_bounds(row, figure) for row in rows])
+    return Quantity(*bounds, _origin(made, rows, figure), section)
+
+
+def _bounds(row: Row, figure: str) -> tuple[float, float, float]:
+    """Return a figure, and what it is at the quartiles of its time that make it least and most."""
+    value = float(row[figure])
+    if figure not in TIMES + RATES or row.get("ms") is None or row.get("low") is None:
+        return value, value, value
+    ends = row["low"] / row["ms"], row["high"] / row["ms"]
+    if figure in RATES:
+        return value, value / ends[1], value / ends[0]
+    return value, value * ends[0], value * ends[1]
+
+
+def _divided(bounds: list[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """Divide the first by the second, if there is one."""
+    if len(bounds) == 1:
+        return bounds[0]
+    (value, low, high), (by, least, most) = bounds
+    return value / by, low / most, high / least
+
+
+def _origin(made: dict[str, Any], rows: list[Row], figure: str) -> str:
+    """Say where rows come from, and how far apart their rounds were."""
     spread = "Divided: ".join(_spread(row, figure) for row in rows)
-    return Quoted(number(value, form) + _label(rows, figure), f"{spread}{origin(made)}.", section)
+    return f"{spread}{origin(made)}."
 
 
 def _fact(facts: Any, path: str, form: str) -> str:
@@ -147,8 +210,9 @@ def _fact(facts: Any, path: str, form: str) -> str:
         if not size:
             return value
         kilobytes = int(size[1])
-        in_mb = kilobytes % 1024 == 0
-        return f"{kilobytes // 1024}\u202fMB" if in_mb else f"{kilobytes}\u202fkB"
+        if kilobytes < 1024:
+            return f"{kilobytes}\u202fkB"
+        return f"{kilobytes / 1024:.1f}".removesuffix(".0") + "\u202fMB"
     return number(value, form)
 
 
@@ -197,6 +261,9 @@ def _spread(row: Row, figure: str) -> str:
 
 def origin(made: dict[str, Any]) -> str:
     """Say in one line which section it is, and where and with what it was measured."""
+    if "machine" not in made:  # what was to be reached is taken from several sections
+        of = [f"{each['section']} (commit {each['commit']})" for each in made["measured"]]
+        return f"Record bench/{made['section']}: from {', '.join(of)}"
     return f"Record bench/{made['section']}: {machine(made)}"
 
 

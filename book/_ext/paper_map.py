@@ -226,6 +226,38 @@ class places(nodes.General, nodes.Element):  # type: ignore[misc] # noqa: N801 (
     """Stands on the page, while it is read, for what is known when all pages have been read."""
 
 
+class folded(nodes.General, nodes.Element):  # type: ignore[misc] # noqa: N801
+    """A statement: a row with its name and verdict, which opens."""
+
+
+class summary(nodes.General, nodes.TextElement):  # type: ignore[misc] # noqa: N801
+    """The row."""
+
+
+def _open(writer: Any, node: folded) -> None:
+    writer.body.append(writer.starttag(node, "details", CLASS="paper-entry"))
+
+
+def _close(writer: Any, node: folded) -> None:
+    writer.body.append("</details>\n")
+
+
+def _open_row(writer: Any, node: summary) -> None:
+    writer.body.append('<summary><span class="paper-name">')
+
+
+def _close_row(writer: Any, node: summary) -> None:
+    kind = node["verdict"].replace(", ", "-").replace(" ", "-")
+    verdict = f'<span class="paper-verdict paper-{kind}">{node["verdict"]}</span>'
+    writer.body.append(f"</span> {verdict}</summary>\n")
+
+
+def add_style(app: Sphinx, page: str, template: str, context: object, doctree: object) -> None:
+    """Give the page that shows the map its style sheet."""
+    if _shown(app.env).get(page):
+        app.add_css_file("paper-map.css")
+
+
 class PaperMapDirective(SphinxDirective):
     """Show the entries of one section of the paper, or count all."""
 
@@ -243,13 +275,20 @@ class PaperMapDirective(SphinxDirective):
         sentence = places("", entry="", of=[entry.id for entry in chosen])
         if wanted == "counts":
             return [sentence]
-        return [sentence, *(node for entry in chosen for node in self.entry(entry))]
+        return [sentence, *(self.entry(entry) for entry in chosen)]
 
-    def entry(self, entry: Entry) -> list[nodes.Node]:
-        """Return the statement, and the placeholder of what the book makes of it."""
+    def entry(self, entry: Entry) -> nodes.Node:
+        """Return a name and a verdict, and folded the statement and what the book makes of it.
+
+        What the book makes of it is known later, so there is a placeholder.
+        """
         text = f"{entry.label}: {entry.says}" if entry.label else entry.says
-        statement = nodes.paragraph("", "", *self.inline(text), ids=[f"paper-{entry.id}"])
-        return [statement, places("", *self.inline(entry.note), entry=entry.id, of=[])]
+        row = summary("", "", *self.inline(entry.name), verdict=entry.verdict or "later")
+        return folded(
+            "", row, nodes.paragraph("", "", *self.inline(text)),
+            places("", *self.inline(entry.note), entry=entry.id, of=[]),
+            ids=[f"paper-{entry.id}"],
+        )  # fmt: skip
 
     def inline(self, text: str) -> list[nodes.Node]:
         """Return text as nodes, with formulas."""
@@ -277,14 +316,11 @@ class FillIn(SphinxPostTransform):
     def lines(
         self, entry: Entry, kinds: dict[str, list[Any]], note: list[nodes.Node]
     ) -> nodes.bullet_list:
-        """Return a list: the verdict, a note, each kind of place, and what is left for later."""
-        verdict: list[nodes.Node] = [nodes.Text(entry.verdict or "later")]
+        """Return a list: a note, each kind of place, and what is left for later."""
+        rows: list[tuple[str, list[nodes.Node]]] = [("Remark", note)] if note else []
         measured = kinds["measured"]
         if measured:
-            verdict += [nodes.Text("; see "), *self.headings(measured)]
-        rows = [("Verdict", verdict)]
-        if note:
-            rows.append(("Remark", note))
+            rows.append(("Measured", self.headings(measured)))
         shown = {(heading.docname, heading.anchor) for heading in measured}
         for kind, title in TITLES.items():
             if kind not in PAGES:
@@ -359,6 +395,9 @@ def _code(text: str) -> nodes.literal:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_node(places)
+    app.add_node(folded, html=(_open, _close))
+    app.add_node(summary, html=(_open_row, _close_row))
+    app.connect("html-page-context", add_style)
     app.add_directive("paper-map", PaperMapDirective)
     app.add_env_collector(Headings)
     app.add_post_transform(FillIn)

@@ -22,7 +22,7 @@ KINDS = ("chapter", "notebook", "code", "test")
 #: What became of a statement in the book; the page says what each means.
 MEASURED = ("measured, agrees", "measured, agrees in part", "measured, does not agree")
 VERDICTS = ("definition", "derived", *MEASURED, "retold")
-KEYS = {"id", "label", "says", "verdict", "note", "needs"}
+KEYS = {"id", "name", "label", "says", "verdict", "note", "needs"}
 
 
 class MapError(ExtensionError):
@@ -34,6 +34,7 @@ class Entry(NamedTuple):
 
     id: str
     section: str
+    name: str
     says: str
     label: str
     verdict: str  # empty for later
@@ -69,8 +70,8 @@ def load(root: Path) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for part, row in rows:
         name = str(row.get("id"))
-        if not {"id", "says", "needs"} <= row.keys() <= KEYS:
-            has, takes = ", ".join(row), "id, says, needs, and perhaps label, verdict, note"
+        if not {"id", "name", "says", "needs"} <= row.keys() <= KEYS:
+            has, takes = ", ".join(row), "id, name, says, needs, and perhaps label, verdict, note"
             raise MapError(f"{MAP}: entry {name} has {has}; it takes {takes}")
         if name in entries:
             raise MapError(f"{MAP}: the id {name} stands there twice")
@@ -85,7 +86,7 @@ def load(root: Path) -> dict[str, Entry]:
                 f"{'; '.join(VERDICTS)}, and in a section marked later it can have none"
             )
         entries[name] = Entry(
-            name, str(part["section"]), row["says"], row.get("label", ""), verdict,
+            name, str(part["section"]), row["name"], row["says"], row.get("label", ""), verdict,
             row.get("note", ""), tuple(row["needs"]), later,
             1 + text.partition(f"id: {name}\n")[0].count("\n"),
         )  # fmt: skip

@@ -9,10 +9,11 @@ do::
 
 and gives the mean and the standard deviation over seeds, labelled where there are fewer than
 five, with the origin in a tooltip and a link to the record. A difference or a quotient of two
-arms is taken seed by seed. Settings are quoted by ``{setting}`study: arm: name```. An unknown
-key is an error, which fails the build. The directive ``{records}`` prints a whole study; with
-``:across: 3`` no table has more than three arms side by side, and with ``:decimals: 4`` figures
-that are small and no accuracies have four decimals instead of two.
+arms is taken seed by seed, and comes with the 95 % interval of its mean in brackets. Settings
+are quoted by ``{setting}`study: arm: name```. An unknown key is an error, which fails the build.
+The directive ``{records}`` prints a whole study; with ``:across: 3`` no table has more than
+three arms side by side, and with ``:decimals: 4`` figures that are small and no accuracies have
+four decimals instead of two.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import math
 import operator
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import labels
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx import addnodes
@@ -38,8 +40,6 @@ COMBINE: dict[str, Callable[[float, float], float]] = {
     "-": operator.sub,
     "/": operator.truediv,
 }
-#: Title of a setting in a table, where its name would not do.
-SETTINGS = {"lr": "learning rate", "std": "initial std", "held_out": "held out"}
 #: Name of a format: factor, decimals, unit.
 FORMATS = {
     "percent": (100.0, 1, " %"),
@@ -61,39 +61,47 @@ def parse(text: str) -> tuple[str, list[str], str, str]:
     return parts[0], arms, parts[2], parts[3] if len(parts) == 4 else ".3g"
 
 
-def combine(one: Summary, symbol: str, two: Summary) -> Summary:
-    """Combine two arms seed by seed."""
-    first = {run.seed: value for run, value in zip(one.runs, one.values, strict=True)}
-    second = {run.seed: value for run, value in zip(two.runs, two.values, strict=True)}
-    if first.keys() != second.keys():
-        raise RecordError(f"the arms have different seeds: {sorted(first)} and {sorted(second)}")
-    values = tuple(COMBINE[symbol](first[seed], second[seed]) for seed in sorted(first))
-    return Summary.of(values, one.runs + two.runs)
+class Quoted(NamedTuple):
+    """A number as text, where it comes from, its study and how many seeds it rests on."""
+
+    text: str
+    origin: str
+    study: str
+    n: int
 
 
-def look_up(text: str, folder: Path = RESULTS) -> tuple[str, str, str]:
-    """Return the number as text, its origin, and the name of its study."""
+def look_up(text: str, folder: Path = RESULTS) -> Quoted:
+    """Return what a role prints."""
     study, arms, figure, form = parse(text)
     runs = record.load(study, folder)
     summary = record.summarize(runs, arms[0], figure)
-    if len(arms) == 3:
-        summary = combine(summary, arms[1], record.summarize(runs, arms[2], figure))
-    return format_summary(summary, form), origin(summary.runs, study), study
+    paired = len(arms) == 3
+    if paired:
+        second = record.summarize(runs, arms[2], figure)
+        summary = record.paired(summary, second, COMBINE[arms[1]])
+    shown = format_summary(summary, form, paired=paired)
+    return Quoted(shown, origin(summary.runs, study), study, summary.n)
 
 
-def format_summary(summary: Summary, form: str) -> str:
-    """Write mean ± standard deviation, and n where it is below five."""
+def format_summary(summary: Summary, form: str, *, paired: bool = False) -> str:
+    """Write mean ± standard deviation, or, of a `paired` figure, the mean and its 95 % interval.
+
+    n is added where it is below five.
+    """
+    values = (summary.mean, *(summary.interval if paired else (summary.std,)))
     if form in FORMATS:
         factor, decimals, unit = FORMATS[form]
-        numbers = [f"{factor * v:,.{decimals}f}" for v in (summary.mean, summary.std)]
+        numbers = [f"{factor * v:,.{decimals}f}" for v in values]
     else:
         unit = ""
         try:
-            numbers = [format(v, form) for v in (summary.mean, summary.std)]
+            numbers = [format(v, form) for v in values]
         except ValueError as error:
             raise RecordError(f"format {form!r}: {error}") from error
     numbers = [number.replace(",", "\u202f").replace("-", "\u2212") for number in numbers]
-    text = f"{numbers[0]} ± {numbers[1]}" if summary.n > 1 else numbers[0]
+    text = numbers[0]
+    if summary.n > 1:
+        text += f" [{numbers[1]}, {numbers[2]}]" if paired else f" ± {numbers[1]}"
     return text + unit.replace(" ", "\u202f") + (f" (n = {summary.n})" if summary.n < 5 else "")
 
 
@@ -129,7 +137,7 @@ class ResultRole(RecordRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         try:
-            text, source, study = look_up(self.text)
+            text, source, study, n = look_up(self.text)
         except RecordError as error:
             return self.fail(error)
         self.env.note_dependency(str(RESULTS / f"{study}.json"))
@@ -137,7 +145,11 @@ class ResultRole(RecordRole):
             "", nodes.inline(text, text), refdomain="std", reftype="ref",
             reftarget=f"record-{study}", refexplicit=True, refwarn=True, refdoc=self.env.docname,
         )  # fmt: skip
-        return [nodes.abbreviation("", "", link, explanation=source, classes=["result"])], []
+        return [
+            nodes.abbreviation(
+                "", "", link, explanation=source, classes=["result"], study=study, n=n
+            )
+        ], []
 
 
 class SettingRole(RecordRole):
@@ -217,12 +229,12 @@ def _arms(
     A figure that none of `runs` has is refused only where none in the study `of` has it, either.
     """
     arms = {run.arm: run for run in runs}
-    rows = [["", *arms]]
+    rows = [["", *(_words(labels.arm, arm) for arm in arms)]]
     for name in settings:
         if missing := [arm for arm, run in arms.items() if name not in run.config]:
             raise RecordError(f"{name!r} is no setting of {', '.join(missing)}")
-        title = SETTINGS.get(name, name)
-        rows.append([title, *(f"{run.config[name]:g}" for run in arms.values())])
+        values = (f"{run.config[name]:g}" for run in arms.values())
+        rows.append([_words(labels.setting, name), *values])
     rows.append(["seeds", *(str(sum(r.arm == arm for r in runs)) for arm in arms)])
     for figure in figures:
         has = {run.arm for run in runs if figure in run.final}
@@ -232,26 +244,36 @@ def _arms(
             _cell(runs, arm, figure, decimals) if arm in has else "–"
             for arm in arms  # not every arm has every figure
         ]
-        rows.append([figure, *cells])
+        rows.append([_words(labels.figure, figure), *cells])
     return _table(rows)
 
 
 def _grids(runs: list[Run], figure: str) -> list[nodes.Node]:
-    """A table for each kind of network: learning rate across, initial scale down."""
+    """A table for each kind of network: learning rate across, initial weights down."""
     out: list[nodes.Node] = []
     for batch_norm, title in ((False, "Without BN"), (True, "With BN")):
         arms = {
-            (run.config["std"], run.config["lr"]): run.arm
+            (_start(run), run.config["lr"]): run.arm
             for run in runs
             if run.config["batch_norm"] == batch_norm
         }
         rates = sorted({lr for _, lr in arms})
-        rows = [["std", *(f"{lr:g}" for lr in rates)]]
-        for std in sorted({std for std, _ in arms}):
-            rows.append([f"{std:g}", *(_cell(runs, arms[std, lr], figure) for lr in rates)])
-        text = f"{title}: {figure}, by initial std (rows) and learning rate (columns)."
+        rows = [["initial std", *(f"{lr:g}" for lr in rates)]]
+        for start in sorted({start for start, _ in arms}):
+            fan_in, std = start
+            name = f"{std:g}/√n" if fan_in else f"{std:g}"
+            rows.append([name, *(_cell(runs, arms[start, lr], figure) for lr in rates)])
+        text = (
+            f"{title}: {_words(labels.figure, figure)}, by the standard deviation of the initial "
+            "weights (rows; n is the number of a layer's inputs) and learning rate (columns)."
+        )
         out += [nodes.paragraph("", text), _table(rows)]
     return out
+
+
+def _start(run: Run) -> tuple[bool, float]:
+    """Return how a run's weights were drawn, in the order of a table."""
+    return bool(run.config.get("fan_in")), run.config["std"]
 
 
 def _rates(runs: list[Run], figure: str) -> list[nodes.Node]:
@@ -260,7 +282,17 @@ def _rates(runs: list[Run], figure: str) -> list[nodes.Node]:
     rows = [["learning rate", "without BN", "with BN"]]
     for lr in sorted({lr for lr, _ in arms}):
         rows.append([f"{lr:g}", *(_cell(runs, arms[lr, kind], figure) for kind in (False, True))])
-    return [nodes.paragraph("", f"{figure}, by learning rate."), _table(rows)]
+    name = _words(labels.figure, figure)
+    title = f"{name[:1].upper()}{name[1:]}, by learning rate."
+    return [nodes.paragraph("", title), _table(rows)]
+
+
+def _words(label: Callable[[str], str], key: str) -> str:
+    """Return what a key is called, or the key; a test has words for all that is recorded."""
+    try:
+        return label(key)
+    except labels.LabelError:
+        return key
 
 
 def _cell(runs: list[Run], arm: str, figure: str, decimals: int = 2) -> str:

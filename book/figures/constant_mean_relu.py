@@ -1,4 +1,4 @@
-"""Rectifier networks whose gradient ignores the mean, until their loss is no number any more."""
+"""ReLU networks whose gradient ignores the mean, until their loss is no number any more."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -25,7 +25,12 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def result() -> ModuleType:
+def labels() -> ModuleType:
+    return load("labels")
+
+
+@pytest.fixture(scope="session")
+def result(labels: ModuleType) -> ModuleType:
     return load("result")
 
 
@@ -38,3 +43,8 @@ def figures() -> ModuleType:
 def bench(result: ModuleType) -> ModuleType:
     load("conformance")  # bench imports both
     return load("bench")
+
+
+@pytest.fixture(scope="session")
+def claim(bench: ModuleType) -> ModuleType:
+    return load("claim")

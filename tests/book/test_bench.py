@@ -13,7 +13,7 @@ from bn.experiments.record import RecordError
 MACHINE = {
     "cpu": "a CPU, 2 cores", "python": "3.11.1", "commit": "abc123", "date": "2026-01-01",
     "packages": {"numpy": "2.0.0", "torch": "2.13.0", "numba": None}, "gpu": None,
-    "caches": {"L2": "2048K", "L3": "1000K"}, "cores_usable": 2,
+    "caches": {"L1": "1000K", "L2": "2048K", "L3": "36608K"}, "cores_usable": 2,
 }  # fmt: skip
 COUNTS = {"wanted": 12, "kept": 9, "dropped_others": 2, "dropped_stolen": 1}
 
@@ -51,8 +51,9 @@ def write(folder, section, rows, **more):
         "schema": records.SCHEMA, "section": section, "title": "The layer", "machine": MACHINE,
         "settings": {"copy_gb_per_s": 42.0}, "rounds": [COUNTS, COUNTS], "rows": rows,
     }  # fmt: skip
+    made = {key: value for key, value in (made | more).items() if value is not None}
     path = folder / "bench" / f"{section}.json"
-    path.write_text(json.dumps(made | more), encoding="utf-8")
+    path.write_text(json.dumps(made), encoding="utf-8")
 
 
 @pytest.fixture
@@ -83,7 +84,8 @@ def folder(tmp_path):
         ("layers: error: error_y: power", "6 · 10⁻⁷"),
         ("layers: machine: cpu", "a CPU, 2 cores"),
         ("layers: machine: caches.L2", "2 MB"),
-        ("layers: machine: caches.L3", "1000 kB"),
+        ("layers: machine: caches.L1", "1000 kB"),
+        ("layers: machine: caches.L3", "35.8 MB"),
         ("layers: machine: cores_usable", "2"),
         ("layers: settings: copy_gb_per_s: .1f", "42.0"),
     ],
@@ -104,6 +106,33 @@ def test_the_tooltip_tells_rounds_and_spread(bench, folder):
     assert "quartiles 10.8 and 14.4 ms. Divided: Median of 12 rounds, quartiles 27" in both
     faults = bench.look_up("layers: 8x4x2x2 both torch: faults", folder).origin
     assert "quartiles" not in faults
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("layers: 8x4x2x2 both torch: ms", (30, 27, 36)),
+        ("layers: 8x4x2x2 both torch/numba: ms", (2.5, 27 / 14.4, 36 / 10.8)),
+        ("layers: 8x4x2x2 both torch: faults", (8192, 8192, 8192)),
+        ("layers: cifar: images_per_s", (100, 100 / 1.2, 100 / 0.9)),
+        ("layers: N torch: slope", (-0.98, -0.98, -0.98)),
+        ("reaches: layer: worst", (0.5, 0.5, 0.5)),
+    ],
+)
+def test_quantities_lie_between_what_the_quartiles_make_of_them(bench, folder, key, expected):
+    rate = timed("3x32", "step", "torch", 10.0, network="cifar", images_per_s=100.0)
+    write(folder, "layers", [*ROWS, rate])
+    measured = [{"section": "layers", "commit": "abc123"}]
+    row = {"name": "layer", "worst": 0.5, "quiet": True}
+    write(folder, "reaches", [row], machine=None, measured=measured)
+    found = bench.quantity(key, folder)
+    assert found[:3] == pytest.approx(expected)
+    assert found.section in found.origin
+
+
+def test_words_cannot_rest_on_a_disturbed_time(bench, folder):
+    with pytest.raises(RecordError, match="while others were using the machine"):
+        bench.quantity("layers: 64x32 forward/both numba: ms", folder)
 
 
 @pytest.mark.parametrize(

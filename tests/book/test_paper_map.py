@@ -23,10 +23,12 @@ sections:
   - section: "1"
     entries:
       - id: s1-shift
+        name: About s1-shift
         says: Distributions move, $\mu$ too.
         verdict: measured, agrees in part
         needs: [chapter]
       - id: alg-1
+        name: About alg-1
         label: Algorithm 1
         says: Normalize.
         verdict: definition
@@ -36,10 +38,12 @@ sections:
     later: true
     entries:
       - id: fig-1
+        name: About fig-1
         says: It learns faster.
         verdict: measured, agrees
         needs: [notebook, code]
       - id: fig-2
+        name: About fig-2
         says: On other data, too.
         needs: [notebook]
 """
@@ -163,24 +167,29 @@ def change(tree, name, old, new):
 
 
 def lines(html, entry):
-    """Return the list below a statement, without tags, and its links."""
-    block = re.search(rf'<p id="paper-{entry}">(.*?)</p>\s*<ul.*?>(.*?)</ul>', html, re.DOTALL)
-    text = re.sub(r"<[^>]*>", "", block[2].replace("</li>", "|"))
-    return [" ".join(line.split()) for line in text.split("|")[:-1]], re.findall(
-        'href="([^"]*)"', block[2]
-    )
+    """Return the verdict of a statement and the list below it, without tags, and its links."""
+    row = rf'<details class="paper-entry" id="paper-{entry}">(.*?)</details>'
+    block = re.search(row, html, re.DOTALL)[1]
+    name, verdict = re.search(
+        r'<summary><span class="paper-name">(.*?)</span> <span class=".*?">(.*?)</span></summary>',
+        block,
+    ).groups()
+    assert name == f"About {entry}"
+    listed = re.sub(r"^[^>]*>", "", block.partition("<ul")[2]).replace("</li>", "|")
+    places = [" ".join(line.split()) for line in re.sub(r"<[^>]*>", "", listed).split("|")[:-1]]
+    return [verdict, *places], re.findall('href="([^"]*)"', block)
 
 
 def test_each_statement_shows_its_places(tree):
     html, warnings = build(tree)
     assert warnings == ""
     assert lines(html, "s1-shift") == (
-        ["Verdict: measured, agrees in part; see One: After", "Chapter: One"],
+        ["measured, agrees in part", "Measured: One: After", "Chapter: One"],
         ["one.html", "one.html#after", "one.html"],
     )
     text, links = lines(html, "alg-1")
     assert text == [
-        "Verdict: definition",
+        "definition",
         r"Remark: The value of \(\epsilon\) is not stated.",
         "Chapter: One: The transform",
         "Code: bn.kit.forward bn.kit.steps.helper",
@@ -188,10 +197,10 @@ def test_each_statement_shows_its_places(tree):
     ]
     assert links == ["one.html", "one.html#the-transform", "api.html#bn.kit.forward"]
     assert lines(html, "fig-1") == (
-        ["Verdict: measured, agrees; see Digits: Curves", "Later: code"],
+        ["measured, agrees", "Measured: Digits: Curves", "Later: code"],
         ["../notebooks/digits.html", "../notebooks/digits.html#curves"],
     )
-    assert lines(html, "fig-2") == (["Verdict: later", "Later: notebook"], [])
+    assert lines(html, "fig-2") == (["later", "Later: notebook"], [])
     assert 'id="the-transform"' in (tree / "out" / "book" / "one.html").read_text(encoding="utf-8")
     assert "Algorithm 1: Normalize." in html
     assert r"\(\mu\)" in html
@@ -212,10 +221,10 @@ def test_each_statement_shows_its_places(tree):
             "book/one.md",
             "% paper: alg-1\n",
             "",
-            "yml:9: .* alg-1 needs a chapter.*'% paper: alg-1'",
+            "yml:10: .* alg-1 needs a chapter.*'% paper: alg-1'",
         ),
-        ("bn/kit/steps.py", "# paper: alg-1\n", "", "yml:9: .* alg-1 needs a code"),
-        ("tests/test_steps.py", "# paper: alg-1\n", "", "yml:9: .* alg-1 needs a test"),
+        ("bn/kit/steps.py", "# paper: alg-1\n", "", "yml:10: .* alg-1 needs a code"),
+        ("tests/test_steps.py", "# paper: alg-1\n", "", "yml:10: .* alg-1 needs a test"),
         ("book/one.md", "measured: s1", "paper: s1", "yml:5: .* where s1-shift is measured"),
         ("book/one.md", "measured: s1-shift", "measured: s1-shft", "no entry 's1-shft'"),
         (
@@ -227,7 +236,7 @@ def test_each_statement_shows_its_places(tree):
         ("bn/kit/steps.py", "\n\n\n", "\n\n# paper: alg-1\n\n", "py:5: .* belongs to nothing"),
         ("tests/test_steps.py", "test_forward", "forward", "belongs to forward, which is no test"),
         ("book/api.md", "forward", "backward", r"forward is public .* add it to book/api\.md"),
-        ("book/paper-map.md", "{paper-map} 4.1", "{note}", "yml:18: .* fig-1 is shown 0 times"),
+        ("book/paper-map.md", "{paper-map} 4.1", "{note}", "yml:20: .* fig-1 is shown 0 times"),
         ("book/paper-map.md", "{paper-map} 4.1", "{paper-map} 1", "alg-1 is shown 2 times"),
         ("book/paper-map.md", "{paper-map} 4.1", "{paper-map} 9", "no section '9'; there are 1, 4"),
     ],
@@ -242,7 +251,7 @@ def test_what_is_missing_in_a_later_section_is_no_fault(tree):
     change(tree, "book/paper-map.yml", "        verdict: measured, agrees\n", "")
     html, warnings = build(tree)
     assert warnings == ""
-    assert lines(html, "fig-1") == (["Verdict: later", "Later: notebook, code"], [])
+    assert lines(html, "fig-1") == (["later", "Later: notebook, code"], [])
     assert "2 statements. later: 2." in html
 
 
@@ -282,7 +291,7 @@ def test_pages_read_in_parallel(tree, root):
     assert done.returncode == 0, done.stderr
     html = (tree / "out" / "book" / "paper-map.html").read_text(encoding="utf-8")
     pages = [*(f"Extra {i}" for i in range(8)), "One"]
-    assert lines(html, "s1-shift")[0][1:] == [f"Chapter: {'; '.join(pages)}"]
+    assert lines(html, "s1-shift")[0][2:] == [f"Chapter: {'; '.join(pages)}"]
 
 
 CODE = '''
@@ -354,8 +363,8 @@ def test_a_marker_belongs_to_the_innermost_thing_around_it_or_to_the_one_below(m
         ("s1-shift", "alg-1", "the id alg-1 stands there twice"),
         ("needs: [chapter]", "needs: [chapters]", "entry s1-shift needs"),
         ("needs: [chapter]", "needs: []", "entry s1-shift needs"),
-        ("label:", "lable:", "entry alg-1 has id, lable"),
-        ("says: Normalize.", "", "entry alg-1 has id, label, verdict, note, needs"),
+        ("label:", "lable:", "entry alg-1 has id, name, lable"),
+        ("says: Normalize.", "", "entry alg-1 has id, name, label, verdict, note, needs"),
         ("        verdict: definition\n", "", "entry alg-1 has the verdict ''; it takes one of"),
         ("verdict: measured, agrees\n", "verdict: agrees\n", "fig-1 has the verdict 'agrees'"),
         ("sections:", "parts:", "cannot be read"),

@@ -37,17 +37,18 @@ def folder(tmp_path):
         ("study: bn: accuracy: percent2", "97.20 ± 0.16 %"),
         ("study: bn: steps: integer", "1 002 ± 2"),
         ("study: bn: accuracy: .4f", "0.9720 ± 0.0016"),
-        ("study: bn - plain: accuracy: points", "1.8 ± 0.2 points"),
-        ("study: plain - bn: accuracy: points", "−1.8 ± 0.2 points"),
-        ("study: plain / bn: steps: .2f", "4.00 ± 0.00"),
+        ("study: bn - plain: accuracy: points", "1.8 [1.6, 2.0] points"),
+        ("study: plain - bn: accuracy: points", "−1.8 [−2.0, −1.6] points"),
+        ("study: plain / bn: steps: .2f", "4.00 [4.00, 4.00]"),
         ("study: few: accuracy: percent", "55.0 ± 7.1 % (n = 2)"),
         ("study: one: accuracy: percent", "50.0 % (n = 1)"),
     ],
 )
 def test_numbers(result, folder, key, text):
-    got, origin, study = result.look_up(key, folder)
+    got, origin, study, n = result.look_up(key, folder)
     assert got.replace("\u202f", " ") == text
     assert study == "study"
+    assert n in (1, 2, 5)
     for part in ("a CPU, 2 cores", "2.0.0", "abc123", "2026-01-01", "seed"):
         assert part in origin
 
@@ -89,7 +90,7 @@ def test_in_a_page(tmp_path, root, result):
     )
     assert done.returncode == 0, done.stderr
     html = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    number, origin, _ = result.look_up(key)
+    number, origin, *_ = result.look_up(key)
     assert number in html
     assert origin in html
     assert 'href="#record-mnist-paper"' in html
@@ -123,7 +124,7 @@ def test_the_sweep_is_shown_as_a_grid(tmp_path, root, result):
     assert done.returncode == 0, done.stderr
     html = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     for arm in ("plain-lr0.1-std0.3", "bn-lr10-std0.01"):
-        number, _, _ = result.look_up(f"mnist-sweep: {arm}: test_accuracy: percent")
+        number = result.look_up(f"mnist-sweep: {arm}: test_accuracy: percent").text
         assert number in html
 
 
@@ -165,7 +166,7 @@ def test_a_table_of_arms_shows_the_settings_asked_for(result):
     runs = [make(arm, 0, 0.5, 7) for arm in ("plain", "bn")]
     table = result._arms(runs, ["lr"], ["accuracy"])
     assert cells(table)[:3] == [
-        ["", "plain", "bn"], ["learning rate", "0.1", "0.1"], ["seeds", "1", "1"],
+        ["", "without BN", "with BN"], ["learning rate", "0.1", "0.1"], ["seeds", "1", "1"],
     ]  # fmt: skip
     with pytest.raises(RecordError, match="'epochs' is no setting of plain, bn"):
         result._arms(runs, ["epochs"], ["accuracy"])
@@ -197,7 +198,7 @@ def test_a_table_may_lack_a_figure_that_another_table_of_the_study_has(result):
         result._arms(runs[:1], [], ["speed"], of=runs)
 
 
-def test_a_wide_record_is_printed_in_narrow_tables(tmp_path, root):
+def test_a_wide_record_is_printed_in_narrow_tables(tmp_path, root, labels):
     text = ".. records:: outside-sigmoid\n   :settings: lr\n   :across: 3\n   :figures: loss"
     done = build(tmp_path, root, text)
     assert done.returncode == 0, done.stderr
@@ -205,7 +206,7 @@ def test_a_wide_record_is_printed_in_narrow_tables(tmp_path, root):
     heads = [head.count("<th ") for head in re.findall("<thead>.*?</thead>", html, re.DOTALL)]
     assert heads == [4, 4]  # the names of the rows, and three of the six arms
     for arm in {run.arm for run in load("outside-sigmoid", root / "results")}:
-        assert f"<p>{arm}</p>" in html
+        assert f"<p>{labels.arm(arm)}</p>" in html
 
 
 def test_a_table_of_arms_shows_as_many_decimals_as_asked_for(result):
@@ -214,15 +215,16 @@ def test_a_table_of_arms_shows_as_many_decimals_as_asked_for(result):
     usual = cells(result._arms(runs, ["lr"], list(final)))
     more = cells(result._arms(runs, ["lr"], list(final), 4))
     accuracy, steps = ["accuracy", "50.0 % (n = 1)"], ["steps", "1 000 (n = 1)"]
-    assert usual[3:] == [accuracy, ["noise", "0.15 (n = 1)"], steps]
-    assert more[3:] == [accuracy, ["noise", "0.1492 (n = 1)"], steps]
+    noise = "noise of a normalized value"
+    assert usual[3:] == [accuracy, [noise, "0.15 (n = 1)"], steps]
+    assert more[3:] == [accuracy, [noise, "0.1492 (n = 1)"], steps]
 
 
 def test_the_option_decimals_reaches_the_table(tmp_path, root, result):
     text = ".. records:: estimates\n   :figures: noise_60\n   :decimals: 4"
     done = build(tmp_path, root, text)
     assert done.returncode == 0, done.stderr
-    number, _, _ = result.look_up("estimates: bn: noise_60: .4f")
+    number = result.look_up("estimates: bn: noise_60: .4f").text
     assert number in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 

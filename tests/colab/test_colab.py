@@ -42,6 +42,12 @@ print(json.dumps({
 }))
 """
 
+# All of the book's records that an installed package carries and can read.
+RECORDS = """\
+from bn.experiments import record
+print(*(path.stem for path in record.SHIPPED.glob("*.json") if record.load(path.stem)))
+"""
+
 
 def published_copy(path: Path, where: str) -> Any:
     """Return a notebook as it is after `make address`, without outputs."""
@@ -88,6 +94,16 @@ def test_without_an_address_the_set_up_stops(machine: Any) -> None:
     assert "set REPOSITORY above to owner/name" in caught.value.evalue
     assert list(content.iterdir()) == []
     assert machine.packages() == before
+
+
+def test_beside_an_installed_package_no_address_is_needed(machine: Any, published: str) -> None:
+    machine.pip("install", "--quiet", "--no-deps", str(machine.work / "github"))
+    content, notebook = machine.new_folder(), set_up_alone("")
+    notebook.cells.append(nbformat.v4.new_code_cell(RECORDS))
+    machine.run(notebook, content, "beside an installed package")
+    kept = {path.stem for path in (ROOT / "results").glob("*.json")}
+    assert set(printed(notebook.cells[1]).split()) == kept
+    assert list(content.iterdir()) == []
 
 
 def test_where_nothing_is_missing_pip_is_not_called(machine: Any) -> None:

@@ -158,7 +158,10 @@ def test_a_run_records_every_layer(data, batch_norm):
     assert result.curve["step"] == [0, 20, 40, 50]
     assert {len(values) for values in result.curve.values()} == {4}
     assert result.final["test_accuracy"] == result.curve["test_accuracy"][-1]
-    assert ("drift_inference_2" in result.final) == batch_norm
+    for name in ("drift", "wander", "spread"):
+        at_inference, in_training = (result.final[f"{name}{mode}_2"] for mode in ("_inference", ""))
+        # without batch norm the modes differ only in the measurement at step 0
+        assert (at_inference != in_training) == (batch_norm or name != "spread")
     for k in (1, 2):
         assert result.final[f"spread_{k}"] == result.curve[f"spread_{k}"][-1]
         assert result.final[f"start_spread_{k}"] == result.curve[f"spread_{k}"][0]
@@ -195,11 +198,29 @@ def test_measuring_does_not_change_the_training(data):
 
 def test_what_is_not_reached_is_left_out(data):
     assert "steps_to_90" not in run(replace(SHORT, lr=1e-6), 0, data).final
-    reached = run(replace(SHORT, lr=1.0), 0, data)
-    first = reached.curve["step"].index(reached.final["steps_to_90"])
-    assert (
-        reached.curve["test_accuracy"][first] >= 0.9 > max(reached.curve["test_accuracy"][:first])
-    )
+
+
+def test_when_90_percent_are_reached_is_looked_at_more_often(data):
+    """Every 2 steps, until they are; the inputs are measured every 50."""
+    config = replace(SHORT, lr=1.0, every=50, accuracy_every=2)
+    first = run(config, 0, data).final["steps_to_90"]
+    assert 0 < first < 50
+    assert first % 2 == 0
+    each = run(replace(config, every=2), 0, data).curve
+    at = each["step"].index(first)
+    assert each["test_accuracy"][at] >= 0.9 > max(each["test_accuracy"][:at])
+
+
+def test_the_loss_is_the_mean_since_the_measurement_before(data):
+    """However often the accuracy is looked at meanwhile."""
+    rare, often = (run(replace(SHORT, accuracy_every=every), 0, data) for every in (50, 3))
+    assert rare.final["steps_to_90"] >= often.final["steps_to_90"]
+    assert np.isnan(rare.curve["loss"][0])
+    np.testing.assert_allclose(often.curve["loss"][1:], rare.curve["loss"][1:])
+    each = run(replace(SHORT, every=1, accuracy_every=1), 0, data).curve["loss"]
+    np.testing.assert_allclose(rare.curve["loss"][1], np.mean(each[1:21]))
+    assert rare.final["loss"] == rare.curve["loss"][-1]
+    assert 0 < rare.final["training_loss"] < rare.curve["loss"][1]
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
@@ -250,14 +271,22 @@ def test_the_arms_differ_in_what_their_names_say():
             assert config.lr == (1.0 if "fast" in name else 0.1)
             assert config.std == (0.4 if "careful" in name else 0.1)
             assert config.depth == depth
+            assert config.accuracy_every == (25 if depth == 3 else 250)
     assert {config.every for config in arms("drift", 100).values()} == {100}
+    assert {config.accuracy_every for config in arms("drift", 10).values()} == {10}
     with pytest.raises(ValueError, match="expected one of drift, drift-deep"):
         arms("drifts")
 
 
-@pytest.mark.parametrize("bad", [{"depth": 0}, {"images": 1}, {"every": 0}, {"every": 51}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"depth": 0}, {"images": 1}, {"every": 0}, {"every": 51},
+        {"accuracy_every": 0}, {"accuracy_every": 51},
+    ],
+)  # fmt: skip
 def test_settings_that_cannot_be_measured(bad):
-    with pytest.raises(ValueError, match="must be at least"):
+    with pytest.raises(ValueError, match=r"must be (at least|from)"):
         replace(SHORT, **bad)
 
 

@@ -69,6 +69,24 @@ def test_constants_leave_only_the_direct_path(rng, scale):
     np.testing.assert_allclose(layer.backward(dy), dy / (x.std(axis=0) if scale else 1))
 
 
+# paper: s2-two-jacobians
+@pytest.mark.parametrize("through", ["mean", "variance"])
+def test_one_statistic_alone_is_differentiated(rng, numerical_gradient, through):
+    """The other one is a number, which difference quotients then do not move."""
+    x, weight = rng.standard_normal((2, 6, 3))
+    layer = Normalize(scale=True, through=through, eps=0.1)
+    layer.forward(x)
+    fixed_mean, fixed_std = x.mean(axis=0), np.sqrt(x.var(axis=0) + 0.1)
+
+    def loss(at):
+        if through == "mean":
+            return float(np.sum(weight * (at - at.mean(axis=0)) / fixed_std))
+        std = np.sqrt(((at - fixed_mean) ** 2).mean(axis=0) + 0.1)
+        return float(np.sum(weight * (at - fixed_mean) / std))
+
+    np.testing.assert_allclose(layer.backward(weight), numerical_gradient(loss, x), atol=1e-8)
+
+
 def test_inference_uses_the_statistics_of_the_last_training_batch(rng):
     x, other = rng.standard_normal((2, 6, 3))
     layer = Normalize(scale=True, through=True, eps=0.0)
@@ -147,6 +165,9 @@ def test_scale_shift(rng, numerical_gradient):
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="eps is -1"):
         Normalize(scale=True, through=True, eps=-1)
+    for refused in (Normalize, Config):
+        with pytest.raises(ValueError, match="through is 'std'"):
+            refused(**{"scale": True} if refused is Normalize else {}, through="std")
     with pytest.raises(ValueError, match=r"shape \(0, 3\)"):
         Normalize(scale=True, through=True).forward(np.ones((0, 3)))
     with pytest.raises(RuntimeError, match="before forward"):
@@ -265,10 +286,28 @@ def test_studies_are_what_the_book_says():
     for study in outside.STUDIES:
         chosen = arms(study)
         for arm, config in chosen.items():
+            if study == "outside-which":
+                network, through = arm.split("-")
+                assert config.nonlinearity == network
+                assert config.kind == "scale"
+                assert config.lr == {"sigmoid": 1.0, "relu": 0.1}[network]
+                assert config.through == {"neither": False, "both": True}.get(through, through)
+                continue
+            if study == "outside-settings":
+                assert (arm.startswith("bn-")) == config.affine == config.through
+                assert arm.endswith(f"-lr{config.lr:g}-std{config.std:g}")
+                continue
             assert config.through == arm.endswith("-through")
             assert config.lr == (1.0 if study == "outside-fast" else 0.1)
             assert (config.nonlinearity == "relu") == (study == "outside-relu")
         assert {c.steps for c in arms(study, 7).values()} == {7}
+
+
+def test_which_repeats_runs_of_the_other_studies():
+    """Its outer arms are theirs, so that a difference between the four is one of gradients."""
+    for network, study in (("sigmoid", "outside-fast"), ("relu", "outside-relu")):
+        assert arms("outside-which")[f"{network}-neither"] == arms(study)["scale"]
+        assert arms("outside-which")[f"{network}-both"] == arms(study)["scale-through"]
 
 
 def test_committed_records_are_of_the_studies_configurations():

@@ -116,3 +116,18 @@ def test_the_best_settings_of_a_sweep_count_what_diverged_as_nothing():
     assert record.best_config(runs, "bn-", "accuracy") == {"lr": 0.7}
     with pytest.raises(RecordError, match="'other-'"):
         record.best_config(runs, "other-", "accuracy")
+
+
+def test_beside_an_installed_package_its_own_records_are_read(tmp_path, monkeypatch):
+    installed = tmp_path / "site-packages"
+    save("study", [make("bn", 0)], installed / "bn" / "results")
+    monkeypatch.setattr(record, "ROOT", installed)
+    monkeypatch.setattr(record, "SHIPPED", installed / "bn" / "results")
+    monkeypatch.delenv("BN_RESULTS_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert load("study")[0].arm == "bn"
+    assert record.load_protocol("study") is None
+    save("study", [make("plain", 0)])  # where the working directory has one, it counts
+    assert load("study")[0].arm == "plain"
+    with pytest.raises(RecordError, match="there is no record"):
+        load("study", tmp_path)  # and where a folder is named, nothing else

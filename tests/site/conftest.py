@@ -77,6 +77,29 @@ SIDEWAYS = """() => {
 }"""
 
 
+# What scrolls out of the keyboard's reach.
+KEYBOARD = """() => {
+    const shown = e => e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true});
+    const stops = "a[href], button, input, summary, select, textarea, [tabindex='0']";
+    const scrolls = e => {
+        const s = getComputedStyle(e);
+        return (e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(s.overflowX)) ||
+            (e.scrollHeight > e.clientHeight + 1 && /auto|scroll/.test(s.overflowY));
+    };
+    return {
+        unreached: [...document.querySelectorAll("body *")].filter(e => shown(e) && scrolls(e) &&
+            e.tabIndex < 0 && ![...e.querySelectorAll(stops)].some(shown))
+            .map(e => e.outerHTML.slice(0, 120)),
+    };
+}"""
+
+# Style sheets and scripts that a browser waits for before it draws: those in the head that are
+# not deferred. Their sizes on disk, in bytes.
+BLOCKING = """() => [...document.head.querySelectorAll(
+    "link[rel=stylesheet], script[src]:not([defer], [async], [type=module])")]
+    .map(e => new URL(e.href || e.src).pathname)"""
+
+
 @dataclass
 class Seen:
     """What one page did and showed."""
@@ -91,6 +114,8 @@ class Seen:
     images: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     sideways: dict[str, Any] = field(default_factory=dict)
     violations: dict[str, list[str]] = field(default_factory=dict)
+    unreached: list[str] = field(default_factory=list)
+    blocking: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
@@ -180,6 +205,7 @@ def visit(chromium: Any, address: str, name: str) -> Seen:
     page.add_style_tag(content="* { transition: none !important; }")
 
     seen.formulas = page.evaluate(FORMULAS)
+    seen.blocking = page.evaluate(BLOCKING)
     for scheme, rules in (("light", []), ("dark", ["color-contrast"])):
         page.emulate_media(color_scheme=scheme)
         page.evaluate(browser.SETTLED)
@@ -192,22 +218,26 @@ def visit(chromium: Any, address: str, name: str) -> Seen:
     seen.searches[browser.NARROW] = page.evaluate(SEARCHES)
     seen.images["narrow"] = page.evaluate(IMAGES)
     seen.sideways = page.evaluate(SIDEWAYS)
+    seen.unreached = page.evaluate(KEYBOARD)["unreached"]
     seen.violations["narrow"] = violations(page, "scrollable-region-focusable")
     context.close()
     return seen
 
 
 def violations(page: Any, *rules: str) -> list[str]:
-    """Return what axe calls serious or critical on the page; by default by all its rules."""
+    """Return what axe finds wrong on the page; by default by all its rules."""
     from axe_playwright_python.sync_playwright import Axe
 
     # Without `preload` axe asks for imported style sheets itself, at wrong addresses.
-    options = {"preload": False} | ({"runOnly": list(rules)} if rules else {})
+    options: dict[str, Any] = {"preload": False}
+    if rules:
+        options["runOnly"] = list(rules)
+    else:  # axe counts this rule among its experiments: a control is called what stands on it
+        options["rules"] = {"label-content-name-mismatch": {"enabled": True}}
     # Inside formulas there are thousands of elements, all of them MathJax's.
     found = Axe().run(page, context={"exclude": [["mjx-container"]]}, options=options)
     return [
         f"{rule['id']}: {node['html'][:160]}"
         for rule in found.response["violations"]
-        if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]

@@ -56,6 +56,10 @@ def small(tmp_path: Path) -> Path:
     (tmp_path / "README.md").write_text(
         "# A\n<!-- address:begin -->\n<!-- address:end -->\nText.\n"
     )
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "preface.md").write_text(
+        "# A\n\n<!-- address:begin -->\n<!-- address:end -->\n\nText.\n"
+    )
     (tmp_path / "CITATION.cff").write_text("title: A\n# address:begin\n# address:end\n")
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "one.ipynb").write_text(SET_UP, encoding="utf-8")
@@ -90,7 +94,9 @@ def test_every_place_is_as_the_tool_writes_it(copy: Path) -> None:
 def test_write_change_and_remove(small: Path) -> None:
     before = contents(small)
     changed = address.write("ada/batch-norm", small)
-    assert sorted(changed) == ["CITATION.cff", "README.md", "_config.yml", "notebooks/one.ipynb"]
+    assert sorted(changed) == [
+        "CITATION.cff", "README.md", "_config.yml", "book/preface.md", "notebooks/one.ipynb",
+    ]  # fmt: skip
     assert set(address.read(small).values()) == {"ada/batch-norm"}
     assert address.write("ada/batch-norm", small) == []
 
@@ -144,7 +150,8 @@ def test_wrong_form_is_refused_and_nothing_written(small: Path, wrong: str) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "_config.yml", "CITATION.cff", "notebooks/one.ipynb"]
+    "name",
+    ["README.md", "_config.yml", "book/preface.md", "CITATION.cff", "notebooks/one.ipynb"],
 )
 def test_missing_mark_is_named_and_nothing_written(small: Path, name: str) -> None:
     path = small / name

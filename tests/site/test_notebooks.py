@@ -110,6 +110,19 @@ def end_with_a_semicolon(notebook: Any) -> None:
     notebook.cells[2].source += ";"
 
 
+def write_a_long_line(notebook: Any) -> None:
+    notebook.cells[2].source = f"print({' + '.join('1' * 20)})"
+
+
+def print_a_long_line(notebook: Any) -> None:
+    notebook.cells[2].outputs = [text("short\n" + "2" * 80 + "\n")]
+
+
+def show_a_long_value(notebook: Any) -> None:
+    value = {"text/plain": "[" + "2, " * 30 + "2]"}
+    notebook.cells[2].outputs = [v4.new_output("display_data", value)]
+
+
 def drop_the_set_up(notebook: Any) -> None:
     del notebook.cells[1].metadata["tags"]
 
@@ -131,6 +144,9 @@ def drop_the_kernel(notebook: Any) -> None:
         (misspell_a_tag, "unknown tag nbval-ignore-outputs"),
         (steer_by_comment, "steered by a comment"),
         (end_with_a_semicolon, "ends with a semicolon"),
+        (write_a_long_line, "84 characters, and 79 are what a page shows"),
+        (print_a_long_line, "it prints 80 characters on a line"),
+        (show_a_long_value, "it prints 93 characters on a line"),
         (drop_the_set_up, "no cell tagged `setup`"),
         (drop_the_kernel, "no kernelspec"),
     ],
@@ -138,6 +154,13 @@ def drop_the_kernel(notebook: Any) -> None:
 def test_bad_notebook_is_caught(good: Any, spoil: Callable[[Any], None], word: str) -> None:
     spoil(good)
     assert any(word in fault for fault in notebooks.faults(good, 1000))
+
+
+def test_the_widest_line_and_a_wide_markdown_source_pass(good: Any) -> None:
+    table = {"text/plain": "<IPython.core.display.Markdown object>", "text/markdown": "|a|" * 99}
+    good.cells[2].source = "print(2)  " + "#" * 69
+    good.cells[2].outputs = [text("2" * 79), v4.new_output("display_data", table)]
+    assert list(notebooks.faults(good, 1000)) == []
 
 
 def test_large_notebook_is_caught(good: Any) -> None:

@@ -17,6 +17,11 @@ def test_a_wheel_holds_what_the_package_holds_and_leaves_nothing_behind(tmp_path
     shutil.copytree(ROOT / "bn", clone / "bn")  # with the machine code that Numba keeps there
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clone)
+    (clone / "results" / "bench").mkdir(parents=True)
+    records = {"a-study.json", "bench/layers.json"}
+    runs_of_one_machine = {".a-study.lock", "a-study-10-steps.json", "bench/quick-layers.json"}
+    for name in records | runs_of_one_machine:
+        (clone / "results" / name).touch()
 
     def wheel(to: str) -> set[str]:
         """Pack the clone; return what is in the wheel, but not what describes it."""
@@ -31,7 +36,8 @@ def test_a_wheel_holds_what_the_package_holds_and_leaves_nothing_behind(tmp_path
     (clone / "bn" / "old.py").unlink()
     assert wheel("second") == before - {"bn/old.py"}
     modules = {path.relative_to(clone).as_posix() for path in clone.glob("bn/**/*.py")}
-    assert before == modules | {"bn/old.py", "bn/py.typed"}
+    data = {f"bn/results/{name}" for name in records}
+    assert before == modules | data | {"bn/old.py", "bn/py.typed"}
     assert {path.name for path in clone.iterdir()} == {
-        "bn", "pyproject.toml", "README.md", "LICENSE",
+        "bn", "results", "pyproject.toml", "README.md", "LICENSE",
     }  # fmt: skip

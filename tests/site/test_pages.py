@@ -1,10 +1,14 @@
 """Every page of the book in a browser that can reach no other host."""
 
+import gzip
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from justhtml import JustHTML
+from markup import Checked
 
 from tools import browser
 
@@ -63,8 +67,131 @@ def test_figures_are_inverted_in_the_dark_only(seen: Any) -> None:
 
 
 @pytest.mark.parametrize("state", ["light", "dark", "narrow"])
-def test_axe_finds_nothing_serious(seen: Any, state: str) -> None:
+def test_axe_finds_nothing(seen: Any, state: str) -> None:
     assert seen.violations[state] == []
+
+
+def test_keyboard_reaches_what_scrolls(seen: Any) -> None:
+    assert seen.unreached == []
+
+
+def test_page_waits_for_little(seen: Any, site: Path) -> None:
+    # At 1.4 Mbit/s, 150 kB take 0.9 s; a page waits for its style sheets, and for no script.
+    assert [path for path in seen.blocking if path.endswith(".js")] == []
+    sent = sum(len(gzip.compress((site / path.lstrip("/")).read_bytes())) for path in seen.blocking)
+    assert sent < 150_000
+
+
+def test_nothing_loads_icons_as_a_script(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        assert "all.min.js" not in page.read_text(encoding="utf-8"), page
+
+
+@pytest.fixture(scope="module")
+def without_scripts(chromium: Any) -> Iterator[Any]:
+    """A phone that runs no JavaScript."""
+    context = browser.patient(
+        chromium.new_context(
+            viewport={"width": browser.NARROW, "height": 844}, java_script_enabled=False
+        )
+    )
+    yield context
+    context.close()
+
+
+def test_page_reads_without_scripts(without_scripts: Any, address: str) -> None:
+    page = without_scripts.new_page()
+    page.goto(f"{address}/book/backward.html")
+    assert r"\(" not in page.locator("main").inner_text()
+    box = page.locator(".math mjx-container").first.bounding_box()
+    assert box
+    assert box["width"] > 0
+    style = "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+    assert (
+        page.locator("main p a[href]").first.evaluate(style)[0] == "rgb(11, 87, 183)"
+    )  # the light theme's, from custom.css
+    assert page.locator("body").evaluate(style)[1] == "rgb(255, 255, 255)"
+    solution = page.locator("details.solution").first
+    solution.locator("summary").click()
+    assert solution.locator("p").first.is_visible()
+    page.close()
+
+
+def test_all_of_a_solutions_title_opens_it(chromium: Any, address: str) -> None:
+    page = browser.patient(chromium.new_page())
+    page.goto(f"{address}/book/backward.html")
+    solutions = page.locator("details.solution")
+    assert solutions.count() >= 5
+    assert page.locator("details.solution > summary a").count() == 0
+    for along in (0.1, 0.5, 0.9):
+        summary = solutions.first.locator("summary")
+        box = summary.bounding_box()
+        assert box
+        was = solutions.first.evaluate("e => e.open")
+        summary.click(position={"x": along * box["width"], "y": box["height"] / 2})
+        assert solutions.first.evaluate("e => e.open") is not was
+        assert page.url.endswith("backward.html")
+    page.close()
+
+
+def test_focus_shows(chromium: Any, address: str) -> None:
+    page = browser.patient(chromium.new_page())
+    page.goto(f"{address}/book/backward.html")
+    hidden = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        style = page.evaluate(
+            "(() => { const e = document.activeElement, s = getComputedStyle(e);"
+            "return [e.outerHTML.slice(0, 120), s.outlineStyle, parseFloat(s.outlineWidth)]; })()"
+        )
+        if style[1] == "none" or style[2] < 2:
+            hidden.append(style[0])
+    assert hidden == []
+    page.close()
+
+
+def test_print_is_dark_on_white_and_whole(chromium: Any, address: str) -> None:
+    page = browser.patient(chromium.new_page(color_scheme="dark"))
+    page.goto(f"{address}/book/backward.html")
+    page.emulate_media(media="print", color_scheme="dark")
+    style = "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+    assert page.locator("main p").first.evaluate(style)[0] == "rgb(0, 0, 0)"
+    assert page.locator("body").evaluate(style)[1] == "rgb(255, 255, 255)"
+    assert (
+        page.evaluate(
+            "[...document.querySelectorAll('main pre')].filter(e => e.checkVisibility()"
+            " && e.scrollWidth > e.clientWidth + 1"
+            " && getComputedStyle(e).overflowX !== 'visible').length"
+        )
+        == 0
+    )
+    page.close()
+
+
+def test_every_page_is_valid_html(site: Path) -> None:
+    wrong = []
+    for name in (*browser.pages(), "search", "genindex", "py-modindex"):
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        checked = Checked()
+        checked.feed(text)
+        found = [*checked.errors(), *map(str, JustHTML(text, collect_errors=True).errors)]
+        wrong += [f"{name}: {message}" for message in found]
+    assert wrong == []
+
+
+def test_every_page_has_one_title_and_its_own_description(site: Path) -> None:
+    described: dict[str, str] = {}
+    for name in browser.pages():
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        found = re.findall(r'<meta name="description" content="([^"]+)"', text)
+        assert len(found) == 1, name
+        assert 40 <= len(found[0]) <= 320, f"{name}: {found[0]}"
+        assert found[0] not in described, f"{name} and {described.get(found[0])}"
+        described[found[0]] = name
+        (title,) = re.findall(r"<title>(.*?)</title>", text, re.DOTALL)
+        parts = [part.strip() for part in title.split("&#8212;")]
+        assert len(parts) == len(set(parts)), f"{name}: {title}"
+        assert len(re.findall(r"<h1\b", text)) == 1, name
 
 
 def test_first_page_leads_into_the_book(chromium: Any, address: str) -> None:
