@@ -10,8 +10,8 @@ The role takes a difficulty (1 easy, 2 medium, 3 hard) and minutes, in a paragra
     Compute ...
     ```
 
-Anything else is an error. Where ``effort_required`` is set, an exercise that does not begin with it
-is a warning, which fails the build.
+Anything else is an error. Unless ``effort_required`` is false, an exercise that does not
+begin with it is a warning, which fails the build.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def check(app: Sphinx, doctree: nodes.document) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
-    app.add_config_value("effort_required", False, "env", types=(bool,))
+    app.add_config_value("effort_required", True, "env", types=(bool,))
     app.add_role("effort", EffortRole())
     app.connect("doctree-read", check)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -26,6 +26,7 @@ def build(tmp_path, root, monkeypatch, first, required=True):
     settings = {
         "extensions": ["myst_parser", "sphinx_exercise", "effort"],
         "effort_required": required,
+        "source_suffix": {".md": "markdown"},  # the default is shared with other tests' builds
     }
     warnings = io.StringIO()
     with patch_docutils(str(tmp_path)), docutils_namespace():

@@ -58,6 +58,7 @@ def build(tree):
     """Build; return the pages and the warnings."""
     settings = {
         "extensions": ["myst_parser", "sphinx_external_toc", "numbering"],
+        "source_suffix": {".md": "markdown"},  # the default is shared with other tests' builds
         "external_toc_path": "_toc.yml", "use_multitoc_numbering": True,
         "myst_enable_extensions": ["dollarmath"],
         "numfig": True, "math_numfig": True, "numfig_secnum_depth": 1, "html_theme": "basic",
