@@ -196,7 +196,8 @@ def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None =
 def _thinned(curve: dict[str, list[float | None]]) -> dict[str, list[float | None]]:
     """Keep the first two evaluations, the last, and those at multiples of 500 steps."""
     steps = curve["step"]
-    kept = [i for i, step in enumerate(steps) if i in (0, 1, len(steps) - 1) or step % 500 == 0]  # type: ignore[operator]
+    ends = (0, 1, len(steps) - 1)
+    kept = [i for i, step in enumerate(steps) if i in ends or (step or 0) % 500 == 0]
     return {name: [values[i] for i in kept] for name, values in curve.items()}
 
 
