@@ -174,7 +174,9 @@ def explain(app: Sphinx, doctree: nodes.document) -> None:
             quoted.setdefault(node["n"], set()).add(node["study"])
     places = list(doctree.findall(numbers))
     if quoted and not places and app.config.numbers_required:
-        logger.warning("this page quotes records and lacks the directive numbers", location=doctree)
+        logger.warning(
+            "this page quotes records and lacks the directive numbers", location=app.env.docname
+        )
     for place in places:
         if not quoted:
             logger.warning("numbers: the page quotes no record", location=place)

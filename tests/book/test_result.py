@@ -120,11 +120,11 @@ def test_every_record_has_its_place_on_the_records_page(root):
 
 
 def test_the_sweep_is_shown_as_a_grid(tmp_path, root, result):
-    done = build(tmp_path, root, ".. records:: mnist-sweep\n   :grid: test_accuracy")
+    done = build(tmp_path, root, ".. records:: mnist-sweep\n   :grid: held_out_accuracy")
     assert done.returncode == 0, done.stderr
     html = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    for arm in ("plain-lr0.1-std0.3", "bn-lr10-std0.01"):
-        number = result.look_up(f"mnist-sweep: {arm}: test_accuracy: percent").text
+    for arm in ("plain-lr0.1-std0.3", "bn-lr10-gain4"):
+        number = result.look_up(f"mnist-sweep: {arm}: held_out_accuracy: percent").text
         assert number in html
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from justhtml import JustHTML
-from markup import Checked
 
+from tests.site.markup import Checked
 from tools import browser
 
 pytestmark = pytest.mark.browser
@@ -219,7 +219,9 @@ def test_formulas_show_from_the_disk(name: str, chromium: Any, site: Path) -> No
     assert page.locator("mjx-merror").count() == 0
     if asked:
         # Formulas take up room, and their glyphs come from MathJax's own fonts: of which family
-        # (upright, italic, ...) depends on the formulas.
+        # (upright, italic, ...) depends on the formulas. What is folded asks for none.
+        page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+        page.evaluate(browser.SETTLED)
         assert page.evaluate(
             "[...document.fonts].some(f => f.family.startsWith('MJXTEX') && f.status === 'loaded')"
         )
