@@ -116,7 +116,8 @@ def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None =
     of one typical sigmoid of the last hidden layer over the first :data:`TRACKED` of these
     images: the unit whose drift ranks in the middle of all units'. At the end, `training_loss`
     is the loss of all images trained on in inference mode, and `loss` that of the last
-    mini-batches, in the mode they were trained in.
+    mini-batches, in the mode they were trained in. With images held out, as in a sweep of
+    hundreds of runs, the curve keeps some evaluations only; `steps_to_90` is of all of them.
     """
     start = time.perf_counter()
     network = mnist_network(
@@ -185,9 +186,19 @@ def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None =
         "loss": [*losses],
     }
     curve |= {f"p{p}": tracks[:, i, unit].tolist() for i, p in enumerate(PERCENTILES)}
+    if config.held_out:
+        curve = _thinned(curve)
     seconds = time.perf_counter() - start
     arm = "bn" if config.batch_norm else "plain"
     return Run(arm, seed, asdict(config), curve, final, seconds, provenance())
+
+
+def _thinned(curve: dict[str, list[float | None]]) -> dict[str, list[float | None]]:
+    """Keep the first two evaluations, the last, and those at multiples of 500 steps."""
+    steps = curve["step"]
+    ends = (0, 1, len(steps) - 1)
+    kept = [i for i, step in enumerate(steps) if i in ends or (step or 0) % 500 == 0]
+    return {name: [values[i] for i in kept] for name, values in curve.items()}
 
 
 def accuracy_of(

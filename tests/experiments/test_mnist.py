@@ -286,6 +286,7 @@ def test_a_sweeps_run_tracks_the_held_out_images(data):
     result = run(replace(SHORT, held_out=100), 0, data)
     assert "test_accuracy" not in result.final
     assert result.final["held_out_accuracy"] == result.curve["held_out_accuracy"][-1]
+    assert result.curve["step"] == [0, 20, 60]  # a sweep's record keeps some evaluations
 
 
 def test_the_loss_of_all_images(data):
