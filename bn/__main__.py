@@ -125,8 +125,10 @@ def _add_train(commands: Commands) -> None:
         help="layers: every batch norm of this network and of a convolutional one "
         "(default: the last of this network)",
     )
-    lengths = (mnist, "steps", 5), (cifar, "epochs", 3), (drift, "steps", 5), (outside, "steps", 5)
-    for each, length, seeds in (*lengths, (estimates, "steps", 5)):
+    # as many as the book's records have, so that the command beside a record makes it again
+    seeds_of = {mnist: 10, drift: 10, outside: 10, estimates: 5, cifar: 3}
+    for each, seeds in seeds_of.items():
+        length = "epochs" if each is cifar else "steps"
         each.set_defaults(length=length)
         each.add_argument(
             "--seeds", type=at_least_1, default=seeds, help=f"seeds per arm (default: {seeds})"
