@@ -47,7 +47,7 @@ FORM = re.compile(r"(?s)\s*(.+?)\s*<\s*(result|bench)\s+(.+?)\s*;\s*(.+?)\s*>\s*
 CONDITION = re.compile(r"(?:([<>~])\s*(\S+)|(\S+)\s*\.\.\s*(\S+))")
 EXTRA = re.compile(r"n = (\d+)|despite (.+)")
 SETTINGS = {
-    "varied": "It is the sweep, or describes one network.",
+    "varied": "It compares no arms: it is a sweep, or describes single networks.",
     "same": "All arms share the settings that are not compared.",
 }
 HOW = "how-we-compare"

@@ -113,6 +113,8 @@ def _heading(node: nodes.Element, docname: str) -> Heading:
         ids = tuple(dict.fromkeys(ids_in(node.astext()) + measured))
     else:  # what a cell computes is a measurement, if its entry is one that is measured
         measured, ids = (), tuple(node.get("cell_metadata", {}).get("paper", ()))
+    if not ids:  # another comment, or a cell that shows nothing of the paper
+        return Heading(ids, docname, "", "", measured)
     below = node.next_node(descend=False, siblings=True, ascend=True)
     while isinstance(below, nodes.comment | nodes.target):
         below = below.next_node(descend=False, siblings=True, ascend=True)
