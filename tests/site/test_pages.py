@@ -134,6 +134,30 @@ def test_all_of_a_solutions_title_opens_it(chromium: Any, address: str) -> None:
     page.close()
 
 
+def test_a_folded_cell_says_one_thing(chromium: Any, address: str) -> None:
+    page = browser.patient(chromium.new_page())
+    page.goto(f"{address}/notebooks/mnist.html")
+    fold = page.locator("details.hide.above-input").first
+    summary = fold.locator("summary")
+    assert summary.inner_text().strip() == "Show code cell source"
+    summary.click()
+    assert summary.inner_text().strip() == "Hide code cell source"
+    page.close()
+
+
+def test_the_way_on_ends_on_the_screen(chromium: Any, address: str) -> None:
+    page = browser.patient(chromium.new_page(viewport={"width": 390, "height": 844}))
+    for name in ("book/preface", "book/introduction", "notebooks/mnist"):
+        page.goto(f"{address}/{name}.html")
+        page.evaluate(browser.SETTLED)
+        for arrow in page.locator(".prev-next-area i").all():
+            box = arrow.bounding_box()
+            assert box
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
+    page.close()
+
+
 def test_focus_shows(chromium: Any, address: str) -> None:
     page = browser.patient(chromium.new_page())
     page.goto(f"{address}/book/backward.html")
