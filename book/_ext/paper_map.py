@@ -113,15 +113,16 @@ def _heading(node: nodes.Element, docname: str) -> Heading:
         ids = tuple(dict.fromkeys(ids_in(node.astext()) + measured))
     else:  # what a cell computes is a measurement, if its entry is one that is measured
         measured, ids = (), tuple(node.get("cell_metadata", {}).get("paper", ()))
-    if not ids:  # another comment, or a cell that shows nothing of the paper
-        return Heading(ids, docname, "", "", measured)
     below = node.next_node(descend=False, siblings=True, ascend=True)
     while isinstance(below, nodes.comment | nodes.target):
         below = below.next_node(descend=False, siblings=True, ascend=True)
     section: Any = below if isinstance(node, nodes.comment) else None
     if not isinstance(section, nodes.section):
         section = node.parent
-        while section is not None and not isinstance(section, nodes.section):
+        # an exercise's content is a section, too, without a title
+        while section is not None and not (
+            isinstance(section, nodes.section) and isinstance(section[0], nodes.title)
+        ):
             section = section.parent
     if section is None or isinstance(section.parent, nodes.document):
         return Heading(ids, docname, "", "", measured)

@@ -27,7 +27,7 @@ PANELS: tuple[tuple[str, str, tuple[float, float], list[float]], ...] = (
 
 def draw() -> Figure:
     runs = record.load(STUDY)
-    fig, panels = figure(6.6, 3, sharex=True, height_ratios=(3, 3, 3))
+    fig, panels = figure(6.6, 3, sharex=True)
     for axes, (name, title, ends, marks) in zip(panels[:2], PANELS, strict=True):
         for arm, style in LASTING.items():
             of_arm = [run for run in runs if run.arm == arm]

@@ -279,6 +279,18 @@ def test_a_second_build_sees_what_changed_in_code_and_tests_alone(tree):
     assert "alg-1 needs a chapter" in build(tree)[1]
 
 
+def test_a_mark_in_an_exercise_belongs_to_the_section_around_it(tree):
+    import paper_map
+    from docutils import nodes
+
+    mark = nodes.comment("", "paper: alg-1")
+    content = nodes.section("", nodes.paragraph("", "Show it."), mark)  # as sphinx-exercise has it
+    around = nodes.section("", nodes.title("", "Exercises"), content, ids=["exercises"])
+    nodes.section("", nodes.title("", "Page"), around, ids=["page"])
+    found = paper_map._heading(mark, "book/one")
+    assert (found.ids, found.title) == (("alg-1",), "Exercises")
+
+
 def test_pages_read_in_parallel(tree, root):
     extra = "\n".join(f"book/extra{i}" for i in range(8))
     for i in range(8):
