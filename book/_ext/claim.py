@@ -122,7 +122,9 @@ def _of_record(key: str, few: int | None, despite: set[str], folder: Path | None
         raise RecordError(f"{study} may not carry such words about {figure} ({rules})")
     if unneeded := despite - set(found):
         raise RecordError(f"'despite {', '.join(unneeded)}' is not needed: {study} keeps it")
-    return Value(summary.mean, *summary.interval, result.origin(summary.runs, study))
+    return Value(
+        summary.mean, *summary.interval, result.origin(summary.runs, study, result.INTERVAL)
+    )
 
 
 def _holds(condition: str, value: Value) -> bool:

@@ -80,7 +80,8 @@ def look_up(text: str, folder: Path = RESULTS) -> Quoted:
         second = record.summarize(runs, arms[2], figure)
         summary = record.paired(summary, second, COMBINE[arms[1]])
     shown = format_summary(summary, form, paired=paired)
-    return Quoted(shown, origin(summary.runs, study), study, summary.n)
+    source = origin(summary.runs, study, INTERVAL if paired else DEVIATION)
+    return Quoted(shown, source, study, summary.n)
 
 
 def format_summary(summary: Summary, form: str, *, paired: bool = False) -> str:
@@ -105,8 +106,13 @@ def format_summary(summary: Summary, form: str, *, paired: bool = False) -> str:
     return text + unit.replace(" ", "\u202f") + (f" (n = {summary.n})" if summary.n < 5 else "")
 
 
-def origin(runs: Iterable[Run], study: str) -> str:
-    """Say in one line where numbers come from."""
+#: What a number is over seeds: alone, or as a difference, a quotient or what a claim rests on.
+DEVIATION = "Mean ± standard deviation"
+INTERVAL = "Mean and its 95 % interval"
+
+
+def origin(runs: Iterable[Run], study: str, over_seeds: str = DEVIATION) -> str:
+    """Say in one line what a number is `over_seeds`, and where it comes from."""
     runs = list(runs)
     seeds = sorted({run.seed for run in runs})
 
@@ -116,7 +122,7 @@ def origin(runs: Iterable[Run], study: str) -> str:
     has_torch = all("torch" in run.provenance for run in runs)
     torch = f"PyTorch {all_of('torch')} in {all_of('precision')}, " if has_torch else ""
     return (
-        f"Mean ± standard deviation over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
+        f"{over_seeds} over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
         f"({', '.join(map(str, seeds))}). Record {study}: {all_of('device')}, "
         f"Python {all_of('python')}, NumPy {all_of('numpy')}, {torch}commit {all_of('commit')}, "
         f"{all_of('date')}."
@@ -233,7 +239,10 @@ def _arms(
     for name in settings:
         if missing := [arm for arm, run in arms.items() if name not in run.config]:
             raise RecordError(f"{name!r} is no setting of {', '.join(missing)}")
-        values = (f"{run.config[name]:g}" for run in arms.values())
+        values = (
+            _std(*_start(run)) if name == "std" else f"{run.config[name]:g}"
+            for run in arms.values()
+        )
         rows.append([_words(labels.setting, name), *values])
     rows.append(["seeds", *(str(sum(r.arm == arm for r in runs)) for arm in arms)])
     for figure in figures:
@@ -260,15 +269,18 @@ def _grids(runs: list[Run], figure: str) -> list[nodes.Node]:
         rates = sorted({lr for _, lr in arms})
         rows = [["initial std", *(f"{lr:g}" for lr in rates)]]
         for start in sorted({start for start, _ in arms}):
-            fan_in, std = start
-            name = f"{std:g}/√n" if fan_in else f"{std:g}"
-            rows.append([name, *(_cell(runs, arms[start, lr], figure) for lr in rates)])
+            rows.append([_std(*start), *(_cell(runs, arms[start, lr], figure) for lr in rates)])
         text = (
             f"{title}: {_words(labels.figure, figure)}, by the standard deviation of the initial "
             "weights (rows; n is the number of a layer's inputs) and learning rate (columns)."
         )
         out += [nodes.paragraph("", text), _table(rows)]
     return out
+
+
+def _std(fan_in: bool, std: float) -> str:
+    """Write how the weights were drawn; n is a layer's number of inputs."""
+    return f"{std:g}/√n" if fan_in else f"{std:g}"
 
 
 def _start(run: Run) -> tuple[bool, float]:

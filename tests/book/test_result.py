@@ -4,9 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
+from bn.__main__ import main
+from bn.experiments import command
 from bn.experiments.record import RecordError, Run, load, save
 
 PROVENANCE = {
@@ -234,3 +237,39 @@ def test_the_origin_names_pytorch_where_it_was_used(result):
     with_torch = PROVENANCE | {"torch": "2.13.0", "precision": "bfloat16"}
     run = Run("bn", 0, {}, {}, {}, 1.0, with_torch)
     assert "PyTorch 2.13.0 in bfloat16" in result.origin([run], "study")
+
+
+def test_the_command_beside_a_record_makes_it_again(root, monkeypatch):
+    asked = {}
+
+    class AskedError(Exception):
+        pass
+
+    def ask(study, arms, run_task, *, seeds, **rest):
+        asked[study] = seeds
+        raise AskedError
+
+    monkeypatch.setattr(command, "run_study", ask)
+    page = (root / "book" / "records.md").read_text(encoding="utf-8")
+    kept = {}
+    for section in page.split("\n(record-")[1:]:
+        if not (line := re.search(r"`python -m bn (train [^`]*)`", section)):
+            continue
+        with pytest.raises(AskedError):
+            main(line[1].split())
+        study = re.search(r"```\{records\} (\S+)", section)[1]
+        runs = Counter(run.arm for run in load(study))
+        kept[study] = min(runs.values())  # an arm may have got more, by a command named after
+    assert asked == kept
+    assert len(kept) == page.count("```{records}")
+
+
+@pytest.mark.parametrize(
+    ("arms", "says"),
+    [
+        ("bn", "Mean ± standard deviation over 5"),
+        ("bn - plain", "Mean and its 95 % interval over 5"),
+    ],
+)
+def test_the_origin_says_what_the_number_is(result, folder, arms, says):
+    assert result.look_up(f"study: {arms}: steps: integer", folder).origin.startswith(says)
