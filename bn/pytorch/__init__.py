@@ -29,8 +29,8 @@ Which code computes is chosen by ``backend``:
 ``"numba"``
     The kernels of :mod:`bn.kernels.numba_cpu`: as right as the reference, and on most shapes
     faster than torch.nn. The first call with a new type of input compiles for some seconds;
-    the machine code is kept on disk. A tensor of a few thousand values takes longer than in
-    torch.nn: what Python does around a kernel takes a tenth of a millisecond.
+    the machine code is kept on disk. A tensor of some hundred thousand values or fewer takes
+    longer than in torch.nn: what Python does around a kernel takes some tenths of a millisecond.
 ``"triton"``
     The kernels of :mod:`bn.kernels.triton_gpu`, for CUDA. Half precision is computed in float32
     there. Not chosen by "auto" yet: so far they have been run in Triton's interpreter only.
