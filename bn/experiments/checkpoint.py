@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,16 @@ def path_for(run: dict[str, Any], folder: Path | None = None) -> Path:
     return (folder or results_dir() / ".checkpoints") / f"{digest}.pt"
 
 
-def save(path: Path, run: dict[str, Any], state: dict[str, Any]) -> None:
+def save(path: Path, run: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Write a checkpoint, in place of an earlier one of the run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()  # on a full disk torch.save itself fails without naming the disk
-    torch.save({"run": run, "state": state}, content)
+    torch.save({"run": dict(run), "state": dict(state)}, content)
     files.replace(path, lambda to: to.write_bytes(content.getbuffer()))
 
 
-def load(path: Path, run: dict[str, Any], device: torch.device) -> dict[str, Any] | None:
-    """Return the state that was saved for a run, or None if there is none.
+def load(path: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the state that was saved for a run, on the CPU, or None if there is none.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def load(path: Path, run: dict[str, Any], device: torch.device) -> dict[str, Any
     except FileNotFoundError:
         return None
     try:
-        kept = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        kept = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         written_by, state = kept["run"], kept["state"]
     except Exception as error:  # damaged bytes make torch.load raise errors of many kinds
         raise CheckpointError(

@@ -5,24 +5,25 @@ shows, that batch normalization allows much higher learning rates, can be seen i
 network of a few layers. Everything here but the question is our choice.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
 from bn.data import ImageDataset, cifar10
-from bn.experiments import checkpoint
-from bn.experiments.device import best_device, describe
+from bn.experiments.device import best_device
 from bn.experiments.images import Colours, Images
 from bn.experiments.protocol import Protocol
-from bn.experiments.record import Run, best_config, load_sweep, provenance
+from bn.experiments.record import best_config, load_sweep
 from bn.experiments.torch_networks import cifar_network
-from bn.experiments.torch_training import Recipe, train
+from bn.experiments.torch_training import Recipe, TorchLearner
+from bn.experiments.training import History
+from bn.experiments.trial import Curve, Final, Settings, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Recipe):
+class Config(Recipe, Settings):
     """Settings of one run.
 
     Attributes
@@ -49,20 +50,20 @@ class Config(Recipe):
         if self.shift < 0 or self.held_out < 0 or not self.eps > 0:
             raise ValueError(f"shift and held_out must be 0 or more, eps positive: {self}")
 
+    def fetch(self) -> ImageDataset:
+        """Return CIFAR-10."""
+        return cifar10(progress=False)
 
-def run(
-    config: Config,
-    seed: int,
-    data: ImageDataset,
-    *,
-    device: torch.device | None = None,
-    resume: bool = True,
-    progress: str | None = None,
-) -> Run:
-    """Train one network on CIFAR-10 and return its record.
+    def begin(self, seed: int, data: ImageDataset) -> "CifarTrial":
+        """Return the run, with its network as it starts."""
+        return CifarTrial(self, seed, data)
 
-    Interrupt it at any time: called again with the same settings, seed and kind of device it
-    goes on after the last full epoch.
+
+class CifarTrial(Trial):
+    """One run on CIFAR-10, on a GPU if there is one; it can be resumed.
+
+    Its curve has `epoch`, `loss` and `test_accuracy` or `held_out_accuracy`. A run whose loss
+    stops being finite ends there: its last accuracy is None, and `diverged` is 1.
 
     Parameters
     ----------
@@ -72,68 +73,62 @@ def run(
     data : ImageDataset
         As :func:`bn.data.cifar10` returns it.
     device : torch.device, optional
-        Default: a GPU if there is one.
-    resume : bool
-        Keep a checkpoint while training, and go on from the one there is. It is removed when
-        the run is done.
-    progress : str, optional
-        Label of a progress bar; none is shown without it.
-
-    Returns
-    -------
-    Run
-        The curve has `epoch`, `loss` and `test_accuracy` or `held_out_accuracy`. A run whose
-        loss stops being finite ends there: its last accuracy is None, and `diverged` is 1.
+        Default: the best one.
+    precision : {"float32", "bfloat16"}, optional
+        Default: the faster one.
     """
-    device = device or best_device()
-    training, other = split(data, config, device)
-    network = cifar_network(
-        batch_norm=config.batch_norm,
-        eps=config.eps,
-        generator=torch.Generator().manual_seed(seed),
-        colours=data.train_images.shape[1],
-        classes=len(data.classes),
-    ).to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    identity = {"config": asdict(config), "seed": seed, "device": device.type}
-    keep = checkpoint.path_for(identity) if resume else None
-    history = train(
-        network,
-        training,
-        config,
-        seed=seed,
-        evaluate=lambda network: accuracy_of(network, other),
-        keep=keep,
-        run=identity,
-        progress=progress,
-    )
-    if keep is not None:
-        keep.unlink(missing_ok=True)
-    done, part = len(history.loss), min(config.epochs, 1)
-    images = done * config.passes(len(training))[1] * config.batch_size
-    measured = "held_out_accuracy" if config.held_out else "test_accuracy"
-    curve: dict[str, list[float | None]] = {
-        "epoch": [part * epoch for epoch in range(1, done + 1)],
-        measured: [*history.accuracy],
-        "loss": [*history.loss],
-    }
-    final: dict[str, float | None] = {
-        measured: None if history.diverged else history.accuracy[-1],
-        "loss": history.loss[-1],
-        "diverged": float(history.diverged),
-        "epochs_done": part * done,
-        "images_per_second": images / history.train_seconds,
-        "minutes": history.seconds / 60,
-    }
-    arm = "bn" if config.batch_norm else "plain"
-    where = {
-        "device": describe(device),
-        "torch": torch.__version__,
-        "threads": str(torch.get_num_threads()),
-        "precision": history.precision,
-    }
-    return Run(arm, seed, asdict(config), curve, final, history.seconds, provenance() | where)
+    learner: TorchLearner
+    resumable = True
+
+    def __init__(
+        self,
+        config: "Config",
+        seed: int,
+        data: ImageDataset,
+        *,
+        device: torch.device | None = None,
+        precision: str | None = None,
+    ) -> None:
+        device = device or best_device()
+        self.config = config
+        training, self.other = split(data, config, device)
+        network = cifar_network(
+            batch_norm=config.batch_norm,
+            eps=config.eps,
+            generator=torch.Generator().manual_seed(seed),
+            colours=data.train_images.shape[1],
+            classes=len(data.classes),
+        ).to(device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.learner = TorchLearner(network, training, config, seed=seed, precision=precision)
+        epochs, per_epoch = config.passes(len(training))
+        self.steps = epochs * per_epoch
+        self.evaluate_at = range(per_epoch, self.steps + 1, per_epoch)
+
+    def evaluate(self, step: int, loss: float) -> dict[str, float]:
+        """Return the accuracy on the other images."""
+        return {"accuracy": accuracy_of(self.learner.network, self.other)}
+
+    def finish(self, history: History) -> tuple[Curve, Final]:
+        """Return accuracy and loss, epoch by epoch, and the speed."""
+        config, accuracy, loss = self.config, history.column("accuracy"), history.column("loss")
+        done, part = len(loss), min(config.epochs, 1)
+        measured = "held_out_accuracy" if config.held_out else "test_accuracy"
+        curve: Curve = {
+            "epoch": [part * epoch for epoch in range(1, done + 1)],
+            measured: accuracy,
+            "loss": loss,
+        }
+        final: Final = {
+            measured: None if history.diverged else accuracy[-1],
+            "loss": loss[-1],
+            "diverged": float(history.diverged),
+            "epochs_done": part * done,
+            "images_per_second": history.steps * config.batch_size / history.train_seconds,
+            "minutes": history.seconds / 60,
+        }
+        return curve, final
 
 
 def split(data: ImageDataset, config: Config, device: torch.device) -> tuple[Images, Images]:
@@ -222,8 +217,3 @@ def protocol(study: str) -> Protocol:
         sweep="cifar-sweep",
         exceptions={"new seeds": "The sweep and the comparison have the seeds 0 to 2 in common."},
     )
-
-
-def run_task(config: Config, seed: int, label: str | None) -> Run:
-    """Fetch the data and train one network: what a study does for each of its runs."""
-    return run(config, seed, cifar10(progress=False), progress=label)

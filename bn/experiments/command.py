@@ -9,6 +9,7 @@ import numpy as np
 
 from bn.allocator import tune_allocator
 from bn.data import DataError
+from bn.experiments import trial
 from bn.experiments.record import RecordError, Run, advice, results_dir
 from bn.experiments.study import run_study
 
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         runs = run_study(
             name,
             arms,
-            experiment.run_task,
+            trial.run_task,
             seeds=arguments.seeds,
             jobs=arguments.jobs,
             protocol=experiment.protocol(study),

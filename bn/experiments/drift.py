@@ -5,18 +5,18 @@ initial weights and depths beside them.
 """
 
 import math
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bn.data import ImageDataset, mnist
+from bn.data import ImageDataset
 from bn.experiments import mnist as section_4_1
 from bn.experiments.inputs import Track, sigmoid_inputs
 from bn.experiments.networks import mnist_network
 from bn.experiments.protocol import Protocol
-from bn.experiments.record import Run, provenance
-from bn.experiments.training import train
+from bn.experiments.training import History
+from bn.experiments.trial import Curve, Final
+from bn.layers import Sequential
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,17 @@ class Config(section_4_1.Config):
         if not all(1 <= every <= self.steps for every in (self.every, self.accuracy_every)):
             raise ValueError(f"every and accuracy_every must be from 1 to steps: {self}")
 
+    def begin(self, seed: int, data: ImageDataset) -> "DriftTrial":
+        """Return the run, with its network as it starts."""
+        return DriftTrial(self, seed, data)
+
 
 #: What is also measured with running statistics.
 IN_BOTH_MODES = ("drift", "wander", "spread")
 
 
-def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None = None) -> Run:
-    """Train one network, measure the inputs of all its sigmoids as it trains, return the record.
+class DriftTrial(section_4_1.MnistTrial):
+    """One network, with the inputs of all its sigmoids measured as it trains.
 
     Batch norm normalizes with the statistics of the measured images, as in a training step; the
     accuracy is that of the whole test set with running statistics. In the names, k is a hidden
@@ -78,91 +82,91 @@ def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None =
     `saturated_k` after it; `steps_to_90`, where 90 percent are reached, to within
     `accuracy_every` steps; and `training_loss`, of all training images in inference mode.
     """
-    start = time.perf_counter()
-    network = mnist_network(
-        batch_norm=config.batch_norm,
-        std=config.std,
-        rng=np.random.default_rng([seed, 0]),
-        hidden=config.hidden,
-        depth=config.depth,
-        eps=config.eps,
-    )
-    train_x = data.train_images.reshape(len(data.train_images), -1)  # (60000, 784)
-    test_x = data.test_images.reshape(len(data.test_images), -1).astype(np.float32)
-    measured = test_x[: config.images]
-    layers = [Track() for _ in range(config.depth)]
-    at_inference = [Track() for _ in range(config.depth)]
-    steps: list[int] = []
-    accuracy: list[float] = []
-    losses: list[float] = []
-    looks: list[int] = []  # at the accuracy, and what was seen
-    seen: list[float] = []
-    last, total = 0, 0.0  # step of the last look, sum of the losses since a measurement
-    measure_at = {*range(0, config.steps, config.every), config.steps}
-    look_at = {*range(0, config.steps, config.accuracy_every)}
 
-    def evaluate(step: int, loss: float) -> None:
-        nonlocal last, total
-        if step > last:
-            total += (step - last) * loss
-        last = step
-        if step in measure_at or max(seen, default=0) < 0.9:
-            looks.append(step)
-            seen.append(section_4_1.accuracy_of(network, test_x, data.test_labels))
-        if step not in measure_at:
-            return
-        losses.append(total / (step - steps[-1]) if steps else math.nan)
-        total = 0.0
-        steps.append(step)
-        accuracy.append(seen[-1])
-        for layer, x in zip(layers, sigmoid_inputs(network, measured), strict=True):
-            layer.add(x)
-        if step > 0:
-            inputs = sigmoid_inputs(network, measured, of_batch=False)
-            for layer, x in zip(at_inference, inputs, strict=True):
+    config: "Config"
+
+    def __init__(self, config: "Config", seed: int, data: ImageDataset) -> None:
+        super().__init__(config, seed, data)
+        self.images = self.other_x[: config.images]
+        self.layers = [Track() for _ in range(config.depth)]
+        self.at_inference = [Track() for _ in range(config.depth)]
+        self.measure_at = {*range(0, config.steps, config.every), config.steps}
+        self.evaluate_at = self.measure_at | {*range(0, config.steps, config.accuracy_every)}
+        self.best = 0.0
+
+    def build(self, rng: np.random.Generator) -> Sequential:
+        """Build the network, of any depth."""
+        config = self.config
+        return mnist_network(
+            batch_norm=config.batch_norm,
+            std=config.std,
+            rng=rng,
+            hidden=config.hidden,
+            depth=config.depth,
+            eps=config.eps,
+        )
+
+    def evaluate(self, step: int, loss: float) -> dict[str, float]:
+        """Return the accuracy where it is looked at; measure the inputs where that is due."""
+        measured: dict[str, float] = {}
+        if step in self.measure_at or self.best < 0.9:
+            measured["accuracy"] = self.accuracy()
+            self.best = max(self.best, measured["accuracy"])
+        if step in self.measure_at:
+            network = self.learner.network
+            for layer, x in zip(self.layers, sigmoid_inputs(network, self.images), strict=True):
                 layer.add(x)
+            if step > 0:
+                inputs = sigmoid_inputs(network, self.images, of_batch=False)
+                for layer, x in zip(self.at_inference, inputs, strict=True):
+                    layer.add(x)
+        return measured
 
-    done = train(
-        network,
-        train_x,
-        data.train_labels,
-        steps=config.steps,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        rng=np.random.default_rng([seed, 1]),
-        evaluate=evaluate,
-        evaluate_at=measure_at | look_at,
-        progress=progress,
-    )
+    def finish(self, history: History) -> tuple[Curve, Final]:
+        """Return the curves and figures of every layer."""
+        looks = [row for row in history.rows if "accuracy" in row]
+        measured = [row for row in looks if row["step"] in self.measure_at]
+        losses = losses_between(history, [row["step"] for row in measured])
+        curve: Curve = {
+            "step": [row["step"] for row in measured],
+            "test_accuracy": [row["accuracy"] for row in measured],
+            "loss": [*losses],
+        }
+        complete = not history.diverged
+        final: Final = {
+            # what diverged has none: the last evaluation was before it did
+            "test_accuracy": measured[-1]["accuracy"] if complete else None,
+            "loss": losses[-1],
+            "training_loss": self.training_loss() if complete else None,
+            "steps_done": history.steps,
+        }
+        first = section_4_1.first_step(
+            [row["step"] for row in looks], [row["accuracy"] for row in looks], 0.90
+        )
+        if first is not None:
+            final["steps_to_90"] = first
+        for k, layer in enumerate(self.layers, start=1):
+            curve |= {f"{name}_{k}": [*values] for name, values in layer.curve().items()}
+            final |= {f"{name}_{k}": value for name, value in layer.final().items()}
+        for k, layer in enumerate(self.at_inference, start=1):
+            if layer.mean:  # else it diverged before the first measurement
+                figures = layer.final()
+                final |= {f"{name}_inference_{k}": figures[name] for name in IN_BOTH_MODES}
+        return curve, final
 
-    curve: dict[str, list[float | None]] = {
-        "step": [*steps],
-        "test_accuracy": [*accuracy],
-        "loss": [*losses],
-    }
-    final: dict[str, float | None] = {
-        # what diverged has none: the last evaluation was before it did
-        "test_accuracy": accuracy[-1] if done == config.steps else None,
-        "loss": losses[-1],
-        "training_loss": (
-            section_4_1.loss_of(network, train_x, data.train_labels)
-            if done == config.steps
-            else None
-        ),
-        "steps_done": done,
-    }
-    if (first := section_4_1.first_step(looks, seen, 0.90)) is not None:
-        final["steps_to_90"] = first
-    for k, layer in enumerate(layers, start=1):
-        curve |= {f"{name}_{k}": [*values] for name, values in layer.curve().items()}
-        final |= {f"{name}_{k}": value for name, value in layer.final().items()}
-    for k, layer in enumerate(at_inference, start=1):
-        if layer.mean:  # else it diverged before the first measurement
-            figures = layer.final()
-            final |= {f"{name}_inference_{k}": figures[name] for name in IN_BOTH_MODES}
-    arm = "bn" if config.batch_norm else "plain"
-    seconds = time.perf_counter() - start
-    return Run(arm, seed, asdict(config), curve, final, seconds, provenance())
+
+def losses_between(history: History, steps: list[int]) -> list[float]:
+    """Return the mean loss since the step before, for some of the evaluated steps; NaN at first."""
+    found: list[float] = []
+    last, total, begun = 0, 0.0, 0
+    for row in history.rows:
+        if row["step"] > last:
+            total += (row["step"] - last) * row["loss"]
+        last = row["step"]
+        if last in steps:
+            found.append(total / (last - begun) if found else math.nan)
+            total, begun = 0.0, last
+    return found
 
 
 #: Ten times the learning rate of the other arms.
@@ -215,8 +219,3 @@ def protocol(study: str) -> Protocol:
         "of each",
         settings="same",
     )
-
-
-def run_task(config: Config, seed: int, label: str | None) -> Run:
-    """Fetch the data and train one network: what a study does for each of its runs."""
-    return run(config, seed, mnist(binarize=True, progress=False), progress=label)

@@ -11,8 +11,7 @@ does not hold: with the layers below in training mode, and in a convolutional ne
 values of one image are not independent.
 """
 
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from bn.data import ImageDataset, cifar10, minibatches, mnist
 from bn.experiments import mnist as paper
-from bn.experiments.networks import mnist_network, use_population_statistics
+from bn.experiments.networks import use_population_statistics
 from bn.experiments.protocol import Protocol
-from bn.experiments.record import Run, provenance
-from bn.experiments.training import train
+from bn.experiments.training import History
+from bn.experiments.trial import Curve, Final, Settings, Trial
 from bn.layers import Sequential
 from bn.reference import batch_norm_forward
 
@@ -47,63 +46,45 @@ class Config(paper.Config):
     batch_norm: bool = True
     batches: int = 2000
 
+    def begin(self, seed: int, data: ImageDataset) -> "EstimatesTrial":
+        """Return the run, with its network as it starts."""
+        return EstimatesTrial(self, seed, data)
 
-def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None = None) -> Run:
-    """Train one network, measure its mini-batches, and return the record.
+
+class EstimatesTrial(paper.MnistTrial):
+    """One network, and its mini-batches measured after training.
 
     The curve holds, per size of the mini-batch, what :func:`measure` returns for the last hidden
     layer; ``final`` repeats it for the size trained with. The shapes in ``final`` are medians
     over units: `skewness` (its size) and `kurtosis` of u, the input of that layer's weights, and
     of x = Wu; `kurtosis_x_within` is that of x minus the mean of its class.
     """
-    start = time.perf_counter()
-    images = data.train_images.reshape(len(data.train_images), -1)  # (60000, 784)
-    network = trained(config, seed, images, data.train_labels, progress=progress)
-    u, x = around_last_linear(network, images.astype(np.float32))
-    curves = [
-        measure(x, size, config.batches, np.random.default_rng([seed, 2, size])) for size in SIZES
-    ]
-    test = data.test_images.reshape(len(data.test_images), -1).astype(np.float32)
-    final: dict[str, float | None] = {
-        "test_accuracy": paper.accuracy_of(network, test, data.test_labels)
-    }
-    for name, values in (("u", u), ("x", x)):
-        skewness, kurtosis = skewness_and_kurtosis(values)
-        final[f"skewness_{name}"] = float(np.median(np.abs(skewness)))
-        final[f"kurtosis_{name}"] = float(np.median(kurtosis))
-    within = skewness_and_kurtosis(without_class_means(x, data.train_labels))[1]
-    final["kurtosis_x_within"] = float(np.median(within))
-    final |= {f"{name}_{TRAINED_WITH}": v for name, v in curves[SIZES.index(TRAINED_WITH)].items()}
-    curve: dict[str, list[float | None]] = {"size": [*SIZES]}
-    curve |= {name: [each[name] for each in curves] for name in curves[0]}
-    seconds = time.perf_counter() - start
-    return Run("bn", seed, asdict(config), curve, final, seconds, provenance())
 
+    config: "Config"
 
-def trained(
-    config: paper.Config,
-    seed: int,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.integer],
-    *,
-    progress: str | None = None,
-) -> Sequential:
-    """Train the network of section 4.1 as :func:`bn.experiments.mnist.run` does."""
-    network = mnist_network(
-        batch_norm=config.batch_norm,
-        std=config.std,
-        rng=np.random.default_rng([seed, 0]),
-        hidden=config.hidden,
-        eps=config.eps,
-    )
-    train(
-        network, images, labels,
-        steps=config.steps, batch_size=config.batch_size, lr=config.lr,
-        rng=np.random.default_rng([seed, 1]),
-        evaluate=lambda step, loss: None, evaluate_at=(),
-        progress=progress,
-    )  # fmt: skip
-    return network
+    def __init__(self, config: "Config", seed: int, data: ImageDataset) -> None:
+        super().__init__(config, seed, data)
+        self.seed = seed
+
+    def finish(self, history: History) -> tuple[Curve, Final]:
+        """Measure mini-batches of every size."""
+        u, x = around_last_linear(self.learner.network, self.train_x.astype(np.float32))
+        curves = [
+            measure(x, size, self.config.batches, np.random.default_rng([self.seed, 2, size]))
+            for size in SIZES
+        ]
+        final: Final = {"test_accuracy": self.accuracy()}
+        for name, values in (("u", u), ("x", x)):
+            skewness, kurtosis = skewness_and_kurtosis(values)
+            final[f"skewness_{name}"] = float(np.median(np.abs(skewness)))
+            final[f"kurtosis_{name}"] = float(np.median(kurtosis))
+        within = skewness_and_kurtosis(without_class_means(x, self.train_labels))[1]
+        final["kurtosis_x_within"] = float(np.median(within))
+        trained_with = curves[SIZES.index(TRAINED_WITH)]
+        final |= {f"{name}_{TRAINED_WITH}": value for name, value in trained_with.items()}
+        curve: Curve = {"size": [*SIZES]}
+        curve |= {name: [each[name] for each in curves] for name in curves[0]}
+        return curve, final
 
 
 def around_last_linear(network: Sequential, images: NDArray[np.floating]) -> tuple[Values, Values]:
@@ -224,7 +205,7 @@ def one_example(
 
 
 @dataclass(frozen=True)
-class LayersConfig:
+class LayersConfig(Settings):
     """Settings of one run of ``estimates-layers``.
 
     Attributes
@@ -243,11 +224,19 @@ class LayersConfig:
     batch_size: int
     images: int
 
+    def fetch(self) -> ImageDataset:
+        """Return the binary MNIST, or CIFAR-10."""
+        if self.network == "cifar":
+            return cifar10(progress=False)
+        return mnist(binarize=True, progress=False)
 
-def run_layers(
-    config: LayersConfig, seed: int, data: ImageDataset, *, progress: str | None = None
-) -> Run:
-    """Train one network, measure around each of its batch norms, and return the record.
+    def begin(self, seed: int, data: ImageDataset) -> "LayersTrial":
+        """Return the run, with its network as it starts."""
+        return LayersTrial(self, seed, data)
+
+
+class LayersTrial(Trial):
+    """One network, and what is measured around each of its batch norms after training.
 
     The curve has one entry a layer, the lowest first, and ``final`` repeats it with the layer's
     number. All are medians over units: `skewness` (its size) and `kurtosis` of u and x = Wu, and
@@ -258,30 +247,34 @@ def run_layers(
     `training_` is put before those of the three that are taken with the layers below in training
     mode; `noise_ratio` is the quotient of the two noises.
     """
-    start = time.perf_counter()
-    layers, accuracy = (_cifar_layers if config.network == "cifar" else _mnist_layers)(
-        config, seed, data, progress
-    )
-    curve: dict[str, list[float | None]] = {"layer": [*range(1, len(layers) + 1)]}
-    curve |= {name: [layer[name] for layer in layers] for name in layers[0]}
-    final: dict[str, float | None] = {"test_accuracy": accuracy}
-    for i, layer in enumerate(layers, start=1):
-        final |= {f"{name}_{i}": value for name, value in layer.items()}
-    seconds = time.perf_counter() - start
-    return Run(config.network, seed, asdict(config), curve, final, seconds, provenance())
+
+    def __init__(self, config: "LayersConfig", seed: int, data: ImageDataset) -> None:
+        self.config, self.seed = config, seed
+        self.inner = _cifar_trial(config, seed, data) if config.network == "cifar" else Config(
+            steps=config.steps, lr=config.lr, batch_size=config.batch_size
+        ).begin(seed, data)  # fmt: skip
+        self.learner, self.steps = self.inner.learner, self.inner.steps
+
+    def finish(self, history: History) -> tuple[Curve, Final]:
+        """Measure around every batch norm."""
+        measure_layers = _cifar_layers if self.config.network == "cifar" else _mnist_layers
+        layers, accuracy = measure_layers(self.inner, self.config, self.seed)
+        curve: Curve = {"layer": [*range(1, len(layers) + 1)]}
+        curve |= {name: [layer[name] for layer in layers] for name in layers[0]}
+        final: Final = {"test_accuracy": accuracy}
+        for i, layer in enumerate(layers, start=1):
+            final |= {f"{name}_{i}": value for name, value in layer.items()}
+        return curve, final
 
 
 def _mnist_layers(
-    config: LayersConfig, seed: int, data: ImageDataset, progress: str | None
+    trial: Any, config: LayersConfig, seed: int
 ) -> tuple[list[dict[str, float]], float]:
-    images = data.train_images.reshape(len(data.train_images), -1)
-    training = Config(steps=config.steps, lr=config.lr, batch_size=config.batch_size)
-    network = trained(training, seed, images, data.train_labels, progress=progress)
+    network, images = trial.learner.network, trial.train_x
     order = np.random.default_rng([seed, 2]).permutation(len(images))[: config.images]
     batches = np.split(images[order].astype(np.float32), config.images // config.batch_size)
     use_population_statistics(network, batches)
-    test = data.test_images.reshape(len(data.test_images), -1).astype(np.float32)
-    accuracy = paper.accuracy_of(network, test, data.test_labels)
+    accuracy = trial.accuracy()
     at_inference = around_norms(network, np.concatenate(batches))
     network.train(True)
     in_training = [around_norms(network, batch) for batch in batches]
@@ -301,30 +294,31 @@ def _mnist_layers(
     return layers, accuracy
 
 
-def _cifar_layers(
-    config: LayersConfig, seed: int, data: ImageDataset, progress: str | None
-) -> tuple[list[dict[str, float]], float]:
+def _cifar_trial(config: LayersConfig, seed: int, data: ImageDataset) -> Trial:
     import torch  # imported here: the other study does not need it
 
-    from bn.experiments import cifar, torch_training
-    from bn.experiments.torch_networks import cifar_network
+    from bn.experiments import cifar
 
     epochs = config.steps * config.batch_size / len(data.train_images)
     recipe = cifar.Config(
         batch_norm=True, lr=config.lr, batch_size=config.batch_size, epochs=epochs
     )
-    images, test = cifar.split(data, recipe, torch.device("cpu"))
-    generator = torch.Generator().manual_seed(seed)
-    network = cifar_network(batch_norm=True, generator=generator, colours=images.pixels.shape[1])
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    history = torch_training.train(
-        network, images, recipe, seed=seed, precision="float32", progress=progress,
-        evaluate=lambda network: cifar.accuracy_of(network, test),
-    )  # fmt: skip
+    cpu = torch.device("cpu")
+    return cifar.CifarTrial(recipe, seed, data, device=cpu, precision="float32")
+
+
+def _cifar_layers(
+    trial: Any, config: LayersConfig, seed: int
+) -> tuple[list[dict[str, float]], float]:
+    import torch
+
+    network = trial.learner.network
     with torch.no_grad():
-        x, _ = next(images.in_order(config.images))  # in inference mode, so one batch will do
+        # in inference mode, so one batch will do
+        x, _ = next(trial.learner.images.in_order(config.images))
         around = around_norms(network, x)
-    return [shapes(u, x) | scatter(x) for u, x in around], history.accuracy[-1]
+    accuracy = trial.evaluate(trial.steps, 0.0)["accuracy"]
+    return [shapes(u, x) | scatter(x) for u, x in around], accuracy
 
 
 def shapes(u: Values, x: Values) -> dict[str, float]:
@@ -394,12 +388,3 @@ def protocol(study: str) -> Protocol:
     if study == "estimates-layers":
         return Protocol("how normal the inputs of two networks' batch norms are, and how dependent")
     return Protocol("how well mini-batches of several sizes estimate the statistics of one network")
-
-
-def run_task(config: Any, seed: int, label: str | None) -> Run:
-    """Fetch the data and make one run: what a study does for each of its runs."""
-    if isinstance(config, LayersConfig):
-        cifar = config.network == "cifar"
-        data = cifar10(progress=False) if cifar else mnist(binarize=True, progress=False)
-        return run_layers(config, seed, data, progress=label)
-    return run(config, seed, mnist(binarize=True, progress=False), progress=label)

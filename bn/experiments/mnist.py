@@ -6,8 +6,8 @@ initial weights. The paper does not state the learning rate, the optimizer, the 
 initial weights, eps, nor how accuracy was tracked; :class:`Config` declares what we chose.
 """
 
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,11 @@ from bn.experiments.networks import (
     mnist_network,
     use_population_statistics,
 )
+from bn.experiments.numpy_training import NumpyLearner
 from bn.experiments.protocol import Protocol
-from bn.experiments.record import Run, best_config, load_sweep, provenance
-from bn.experiments.training import train
+from bn.experiments.record import best_config, load_sweep
+from bn.experiments.training import History
+from bn.experiments.trial import Curve, Final, Settings, Trial
 from bn.layers import Sequential, softmax_cross_entropy
 
 PERCENTILES = (15, 50, 85)
@@ -37,7 +39,7 @@ Images = tuple[NDArray[np.uint8], NDArray[np.integer]]
 
 # paper: s41-network
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of one run; `lr`, `std` and `eps` are our choice, the others the paper's.
 
     Attributes
@@ -76,6 +78,14 @@ class Config:
         if self.held_out < 0:
             raise ValueError(f"held_out must be 0 or more: {self}")
 
+    def fetch(self) -> ImageDataset:
+        """Return the binary MNIST."""
+        return mnist(binarize=True, progress=False)
+
+    def begin(self, seed: int, data: ImageDataset) -> "MnistTrial":
+        """Return the run, with its network as it starts."""
+        return Section41(self, seed, data)
+
 
 def evaluation_steps(steps: int) -> list[int]:
     """Return the steps after which a run is evaluated.
@@ -106,9 +116,57 @@ def split(data: ImageDataset, held_out: int) -> tuple[Images, Images]:
     return (images[rest], data.train_labels[rest]), (images[kept], data.train_labels[kept])
 
 
+class MnistTrial(Trial):
+    """The network of section 4.1 on the binary MNIST; other experiments add measurements.
+
+    Attributes
+    ----------
+    train_x, train_labels : array, shape (N, 784), uint8, and (N,)
+        Trained on.
+    other_x, labels : array, shape (N, 784), float32, and (N,)
+        The test images, or those held out.
+    """
+
+    learner: NumpyLearner
+
+    def __init__(self, config: "Config", seed: int, data: ImageDataset) -> None:
+        self.config = config
+        (self.train_x, self.train_labels), (other, self.labels) = split(data, config.held_out)
+        self.other_x = other.astype(np.float32)
+        self.steps = config.steps
+        self.learner = NumpyLearner(
+            self.build(np.random.default_rng([seed, 0])),
+            self.train_x,
+            self.train_labels,
+            batch_size=config.batch_size,
+            lr=config.lr,
+            rng=np.random.default_rng([seed, 1]),
+        )
+
+    def build(self, rng: np.random.Generator) -> Sequential:
+        """Build the network; equal generators give every kind the same weights."""
+        config = self.config
+        return mnist_network(
+            batch_norm=config.batch_norm,
+            std=config.std,
+            rng=rng,
+            hidden=config.hidden,
+            eps=config.eps,
+            fan_in=config.fan_in,
+        )
+
+    def training_loss(self) -> float:
+        """Return the loss of all images trained on, in inference mode."""
+        return loss_of(self.learner.network, self.train_x, self.train_labels)
+
+    def accuracy(self) -> float:
+        """Return the accuracy on the test images, or those held out, in the network's mode."""
+        return accuracy_of(self.learner.network, self.other_x, self.labels)
+
+
 # paper: fig-1a, fig-1bc
-def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None = None) -> Run:
-    """Train one network on `data`, the binary MNIST, and return its record.
+class Section41(MnistTrial):
+    """The run of section 4.1.
 
     The curve holds, per evaluation in inference mode on the whole test set (or the images held
     out): `step`, `test_accuracy` (or `held_out_accuracy`), mean training `loss` since the
@@ -119,81 +177,60 @@ def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None =
     mini-batches, in the mode they were trained in. With images held out, as in a sweep of
     hundreds of runs, the curve keeps some evaluations only; `steps_to_90` is of all of them.
     """
-    start = time.perf_counter()
-    network = mnist_network(
-        batch_norm=config.batch_norm,
-        std=config.std,
-        rng=np.random.default_rng([seed, 0]),
-        hidden=config.hidden,
-        eps=config.eps,
-        fan_in=config.fan_in,
-    )
-    (train_x, train_labels), (other, labels) = split(data, config.held_out)
-    other_x = other.astype(np.float32)
-    measured = "held_out_accuracy" if config.held_out else "test_accuracy"
 
-    steps: list[int] = []
-    accuracy: list[float] = []
-    losses: list[float] = []
-    percentiles: list[NDArray[np.floating]] = []
+    def __init__(self, config: "Config", seed: int, data: ImageDataset) -> None:
+        super().__init__(config, seed, data)
+        self.evaluate_at = evaluation_steps(config.steps)
 
-    def evaluate(step: int, loss: float) -> None:
-        inputs, scores = last_sigmoid_inputs(network, other_x)  # (10000, hidden), (10000, 10)
-        steps.append(step)
-        losses.append(loss)
-        accuracy.append(float(np.mean(scores.argmax(axis=1) == labels)))
-        # (3, hidden)
-        percentiles.append(np.percentile(inputs[:TRACKED], PERCENTILES, axis=0))
+    def evaluate(self, step: int, loss: float) -> dict[str, Any]:
+        """Return the accuracy, and the percentiles of all units, (3, hidden)."""
+        # (10000, hidden), (10000, 10)
+        inputs, scores = last_sigmoid_inputs(self.learner.network, self.other_x)
+        return {
+            "accuracy": float(np.mean(scores.argmax(axis=1) == self.labels)),
+            "percentiles": np.percentile(inputs[:TRACKED], PERCENTILES, axis=0),
+        }
 
-    done = train(
-        network,
-        train_x,
-        train_labels,
-        steps=config.steps,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        rng=np.random.default_rng([seed, 1]),
-        evaluate=evaluate,
-        evaluate_at=evaluation_steps(config.steps),
-        progress=progress,
-    )
+    def finish(self, history: History) -> tuple[Curve, Final]:
+        """Return the curve of the typical unit, and the figures after training."""
+        config = self.config
+        measured = "held_out_accuracy" if config.held_out else "test_accuracy"
+        steps, accuracy = history.column("step"), history.column("accuracy")
+        losses = history.column("loss")
+        tracks = np.stack(history.column("percentiles"))  # (evaluations, 3, hidden)
+        drift = median_drift(tracks)  # (hidden,)
+        unit = int(np.argsort(drift)[len(drift) // 2])
+        complete = not history.diverged  # what diverged has no accuracy: it was before that
+        final: Final = {
+            measured: accuracy[-1] if complete else None,
+            "loss": losses[-1] if complete else None,
+            "training_loss": self.training_loss() if complete else None,
+            "steps_to_90": first_step(steps, accuracy, 0.90),
+            "drift": float(np.median(drift)),
+            "steps_done": history.steps,
+            "unit": unit,
+        }
+        if config.batch_norm and complete and not config.held_out:
+            final |= self.other_modes()
+        curve: Curve = {"step": steps, measured: accuracy, "loss": losses}
+        curve |= {f"p{p}": tracks[:, i, unit].tolist() for i, p in enumerate(PERCENTILES)}
+        return _thinned(curve) if config.held_out else curve, final
 
-    tracks = np.stack(percentiles)  # (evaluations, 3, hidden)
-    drift = median_drift(tracks)  # (hidden,)
-    unit = int(np.argsort(drift)[len(drift) // 2])
-    complete = done == config.steps  # what diverged has no accuracy: it was before that
-    final: dict[str, float | None] = {
-        measured: accuracy[-1] if complete else None,
-        "loss": losses[-1] if complete else None,
-        "training_loss": loss_of(network, train_x, train_labels) if complete else None,
-        "steps_to_90": first_step(steps, accuracy, 0.90),
-        "drift": float(np.median(drift)),
-        "steps_done": done,
-        "unit": unit,
-    }
-    if config.batch_norm and complete and not config.held_out:
-        epoch = train_x[: len(train_x) - len(train_x) % config.batch_size].astype(np.float32)
-        use_population_statistics(network, np.split(epoch, len(epoch) // config.batch_size))
-        final["test_accuracy_algorithm2"] = accuracy_of(network, other_x, labels)
+    def other_modes(self) -> Final:
+        """Return the accuracy by Algorithm 2's statistics, and in training mode."""
+        network, size = self.learner.network, self.config.batch_size
+        epoch = self.train_x[: len(self.train_x) - len(self.train_x) % size].astype(np.float32)
+        use_population_statistics(network, np.split(epoch, len(epoch) // size))
+        figures: Final = {"test_accuracy_algorithm2": self.accuracy()}
         network.train(True)
-        for size in WRONG_MODE_BATCHES:
-            final[f"test_accuracy_training_mode_{size}"] = accuracy_of(
-                network, other_x, labels, batch_size=size
+        for wrong in WRONG_MODE_BATCHES:
+            figures[f"test_accuracy_training_mode_{wrong}"] = accuracy_of(
+                network, self.other_x, self.labels, batch_size=wrong
             )
-    curve: dict[str, list[float | None]] = {
-        "step": [*steps],
-        measured: [*accuracy],
-        "loss": [*losses],
-    }
-    curve |= {f"p{p}": tracks[:, i, unit].tolist() for i, p in enumerate(PERCENTILES)}
-    if config.held_out:
-        curve = _thinned(curve)
-    seconds = time.perf_counter() - start
-    arm = "bn" if config.batch_norm else "plain"
-    return Run(arm, seed, asdict(config), curve, final, seconds, provenance())
+        return figures
 
 
-def _thinned(curve: dict[str, list[float | None]]) -> dict[str, list[float | None]]:
+def _thinned(curve: Curve) -> Curve:
     """Keep the first two evaluations, the last, and those at multiples of 500 steps."""
     steps = curve["step"]
     ends = (0, 1, len(steps) - 1)
@@ -341,8 +378,3 @@ def protocol(study: str) -> Protocol:
         "a network with and one without batch normalization, both at the same settings",
         settings="same",
     )
-
-
-def run_task(config: Config, seed: int, label: str | None) -> Run:
-    """Fetch the data and train one network: what a study does for each of its runs."""
-    return run(config, seed, mnist(binarize=True, progress=False), progress=label)

@@ -9,18 +9,18 @@ are our choice.
 """
 
 import itertools
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 
 from bn.data import ImageDataset, mnist
-from bn.experiments.mnist import accuracy_of
+from bn.experiments.mnist import accuracy_of, split
 from bn.experiments.normalize import THROUGH, Normalize, ScaleShift, Through
+from bn.experiments.numpy_training import NumpyLearner
 from bn.experiments.protocol import Protocol
-from bn.experiments.record import Run, provenance
-from bn.experiments.training import train
+from bn.experiments.training import History
+from bn.experiments.trial import Curve, Final, Settings, Trial
 from bn.layers import Linear, ReLU, Sequential, Sigmoid
 from bn.layers.dense import Layer
 
@@ -31,7 +31,7 @@ POPULATION = 10_000
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of one run.
 
     Attributes
@@ -76,6 +76,14 @@ class Config:
             raise ValueError(f"through is {self.through!r}, expected one of {THROUGH}")
         if min(self.steps, self.hidden) < 1 or self.batch_size < 2:
             raise ValueError(f"steps and hidden must be at least 1, batch_size at least 2: {self}")
+
+    def fetch(self) -> ImageDataset:
+        """Return the binary MNIST."""
+        return mnist(binarize=True, progress=False)
+
+    def begin(self, seed: int, data: ImageDataset) -> "OutsideTrial":
+        """Return the run, with its network as it starts."""
+        return OutsideTrial(self, seed, data)
 
 
 def build(config: Config, rng: np.random.Generator) -> Sequential:
@@ -124,69 +132,62 @@ def exponent(steps: list[int], weights: list[float]) -> float:
 
 
 # paper: s2-bias-grows, s2-blows-up
-def run(config: Config, seed: int, data: ImageDataset, *, progress: str | None = None) -> Run:
-    """Train one network on all of `data`, the binary MNIST, and return its record.
+class OutsideTrial(Trial):
+    """One network on all of the binary MNIST.
 
     The curve holds `step`, mean training `loss` since the entry before, `bias_norm` and
     `weight_norm` of the hidden layers, and `input_mean`, see :func:`input_mean`. A run whose
     loss stops being finite ends there: its `steps_done` is the last step whose loss was a number.
     """
-    start = time.perf_counter()
-    network = build(config, np.random.default_rng([seed, 0]))
-    train_x = data.train_images.reshape(len(data.train_images), -1)  # (60000, 784)
-    test_x = data.test_images.reshape(len(data.test_images), -1).astype(np.float32)
-    steps: list[int] = []
-    losses: list[float] = []
-    biases: list[float] = []
-    weights: list[float] = []
-    means: list[float | None] = []
 
-    def evaluate(step: int, loss: float) -> None:
-        of_bias, of_weight = norms(network)
-        steps.append(step)
-        losses.append(loss)
-        biases.append(of_bias)
-        weights.append(of_weight)
-        means.append(input_mean(network))
+    learner: NumpyLearner
 
-    with np.errstate(over="ignore", invalid="ignore"):  # what diverges is a result
-        done = train(
-            network,
-            train_x,
-            data.train_labels,
-            steps=config.steps,
+    def __init__(self, config: "Config", seed: int, data: ImageDataset) -> None:
+        self.config, self.steps = config, config.steps
+        (self.train_x, labels), (test, self.labels) = split(data, held_out=0)
+        self.test_x = test.astype(np.float32)
+        self.learner = NumpyLearner(
+            build(config, np.random.default_rng([seed, 0])),
+            self.train_x,
+            labels,
             batch_size=config.batch_size,
             lr=config.lr,
             rng=np.random.default_rng([seed, 1]),
-            evaluate=evaluate,
-            evaluate_at=evaluation_steps(config.steps),
-            progress=progress,
         )
-    diverged = done < config.steps
-    final: dict[str, float | None] = {
-        "test_accuracy": None,
-        "loss": None if diverged else losses[-1],
-        "bias_norm": None if diverged else biases[-1],
-        "weight_norm": None if diverged else weights[-1],
-        "weight_norm_at_start": weights[0],
-        "exponent": None if diverged else exponent(steps, weights),
-        "steps_done": done,
-        "diverged": float(diverged),
-    }
-    if not diverged:
-        network.train(True)
-        network.forward(train_x[:POPULATION].astype(np.float32))  # for its statistics
-        network.train(False)
-        final["test_accuracy"] = accuracy_of(network, test_x, data.test_labels)
-    curve: dict[str, list[float | None]] = {
-        "step": [*steps],
-        "loss": [*losses],
-        "bias_norm": [*biases],
-        "weight_norm": [*weights],
-        "input_mean": means,
-    }
-    seconds = time.perf_counter() - start
-    return Run("?", seed, asdict(config), curve, final, seconds, provenance())
+        self.evaluate_at = evaluation_steps(config.steps)
+
+    def evaluate(self, step: int, loss: float) -> dict[str, float | None]:
+        """Return the lengths of biases and weights, and that of the mean input."""
+        network = self.learner.network
+        of_bias, of_weight = norms(network)
+        return {
+            "bias_norm": of_bias,
+            "weight_norm": of_weight,
+            "input_mean": input_mean(network),
+        }
+
+    def finish(self, history: History) -> tuple[Curve, Final]:
+        """Return what was measured, and the figures after training."""
+        diverged, network = history.diverged, self.learner.network
+        names = ("step", "loss", "bias_norm", "weight_norm", "input_mean")
+        curve: Curve = {name: history.column(name) for name in names}
+        weights = history.column("weight_norm")
+        final: Final = {
+            "test_accuracy": None,
+            "loss": None if diverged else curve["loss"][-1],
+            "bias_norm": None if diverged else curve["bias_norm"][-1],
+            "weight_norm": None if diverged else weights[-1],
+            "weight_norm_at_start": weights[0],
+            "exponent": None if diverged else exponent(history.column("step"), weights),
+            "steps_done": history.steps,
+            "diverged": float(diverged),
+        }
+        if not diverged:
+            network.train(True)
+            network.forward(self.train_x[:POPULATION].astype(np.float32))  # for its statistics
+            network.train(False)
+            final["test_accuracy"] = accuracy_of(network, self.test_x, self.labels)
+        return curve, final
 
 
 def evaluation_steps(steps: int) -> list[int]:
@@ -282,8 +283,3 @@ def protocol(study: str) -> Protocol:
         "ways to normalize, with and without the gradient of the statistics, at the same settings",
         settings="same",
     )
-
-
-def run_task(config: Config, seed: int, label: str | None) -> Run:
-    """Fetch the data and train one network: what a study does for each of its runs."""
-    return run(config, seed, mnist(binarize=True, progress=False), progress=label)

@@ -1,22 +1,21 @@
-"""The training loop of the PyTorch networks: SGD with momentum, one cycle of the learning rate."""
+"""Training a network of PyTorch: SGD with momentum, one cycle of the learning rate."""
 
+import itertools
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
-from bn.experiments import checkpoint
-from bn.experiments.device import autocast, faster_precision
-from bn.experiments.images import Images
+from bn.experiments.device import autocast, describe, faster_precision
+from bn.experiments.images import Batch, Images
+from bn.experiments.training import Learner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,52 +66,15 @@ class Recipe:
         return int(self.epochs), steps
 
 
-@dataclass
-class History:
-    """What a training run has done so far.
+class TorchLearner(Learner):
+    """A ``torch.nn.Module`` trained by a :class:`Recipe`; it can be resumed.
 
-    Attributes
-    ----------
-    precision : {"float32", "bfloat16"}
-        Of the forward pass.
-    loss, accuracy : list of float
-        After each epoch: mean training loss in it, accuracy of the network on other images.
-    train_seconds, seconds : float
-        Spent on training steps, and on all; over all sessions of a run that was interrupted.
-    diverged : bool
-        The loss stopped being finite, and the run with it.
-    """
-
-    precision: str
-    loss: list[float] = field(default_factory=list)
-    accuracy: list[float] = field(default_factory=list)
-    train_seconds: float = 0.0
-    seconds: float = 0.0
-    diverged: bool = False
-
-
-def train(
-    network: nn.Module,
-    images: Images,
-    recipe: Recipe,
-    *,
-    seed: int,
-    precision: str | None = None,
-    evaluate: Callable[[nn.Module], float],
-    keep: Path | None = None,
-    run: dict[str, Any] | None = None,
-    progress: str | None = None,
-) -> History:
-    """Train a network, going on from its checkpoint if there is one.
-
-    The random numbers of an epoch depend on the seed and the epoch only, so that an interrupted
-    run ends as it would have without the interruption: to the last bit on one CPU with one
-    number of threads; to rounding where the device adds in no fixed order, as GPUs do.
+    The random numbers of an epoch depend on the seed and the epoch only.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Changed in place; on the device of the images.
+        On the device of the images.
     images : Images
         To train on.
     recipe : Recipe
@@ -120,76 +82,91 @@ def train(
         Orders, flips and shifts the images.
     precision : {"float32", "bfloat16"}, optional
         Of the forward pass. Default: the faster one, which three steps each decide.
-    evaluate : function
-        Called after each epoch with the network in inference mode; returns an accuracy.
-    keep : Path, optional
-        The checkpoint, written after each epoch. Without it the run cannot be resumed.
-    run : dict, optional
-        What the checkpoint must belong to; see :func:`bn.experiments.checkpoint.path_for`.
-    progress : str, optional
-        Label of a progress bar over all epochs; none is shown without it.
-
-    Returns
-    -------
-    History
     """
-    epochs, per_epoch = recipe.passes(len(images))
-    device = images.labels.device
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=True,
-        weight_decay=recipe.weight_decay,
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=recipe.lr,
-        total_steps=epochs * per_epoch,
-        pct_start=recipe.warm_up,
-        anneal_strategy="linear",
-        cycle_momentum=False,
-    )
-    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    state = checkpoint.load(keep, run or {}, device) if keep else None
-    if state:
-        history = History(**state["history"])
-        for name, part in parts.items():
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: Images,
+        recipe: Recipe,
+        *,
+        seed: int,
+        precision: str | None = None,
+    ) -> None:
+        self.network: nn.Module = network
+        self.images, self.recipe, self.seed = images, recipe, seed
+        self.device = images.labels.device
+        self.device_type = self.device.type
+        self.precision = precision
+        epochs, self.per_epoch = recipe.passes(len(images))
+        self.optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=True,
+            weight_decay=recipe.weight_decay,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer,
+            max_lr=recipe.lr,
+            total_steps=epochs * self.per_epoch,
+            pct_start=recipe.warm_up,
+            anneal_strategy="linear",
+            cycle_momentum=False,
+        )
+
+    def batches(self, done: int, steps: int) -> Iterator[Batch]:
+        """Yield the mini-batches, epoch by epoch."""
+        first, begun = divmod(done, self.per_epoch)
+        for epoch in itertools.count(first):
+            rng = np.random.default_rng([self.seed, 1, epoch])
+            batches = self.images.shuffled(self.recipe.batch_size, rng)
+            yield from islice(batches, begun if epoch == first else 0, self.per_epoch)
+
+    def step(self, batch: Batch) -> torch.Tensor:
+        """Do one step and return its loss, which has not been read."""
+        x, labels = batch
+        self.optimizer.zero_grad()
+        with self.while_measuring():
+            smoothing = self.recipe.label_smoothing
+            loss = cross_entropy(self.network(x), labels, label_smoothing=smoothing)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.detach()
+
+    def while_training(self) -> AbstractContextManager[Any]:
+        """Decide the precision, if none was given."""
+        if self.precision is None:
+            rng = np.random.default_rng(self.seed)
+            batch = next(self.images.shuffled(self.recipe.batch_size, rng))
+            self.precision = faster_precision(self.network, *batch)[0]
+        return super().while_training()
+
+    def while_measuring(self) -> AbstractContextManager[Any]:
+        """Return the context in which the forward pass has its precision."""
+        assert self.precision is not None  # decided when the training begins
+        return autocast(self.device, self.precision)
+
+    def state(self) -> dict[str, Any]:
+        """Return network, optimizer, schedule and precision."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return parts | {"precision": self.precision}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state that :meth:`state` returned."""
+        self.precision = state["precision"]
+        for name, part in self._parts().items():
             part.load_state_dict(state[name])
-    else:
-        batch = next(images.shuffled(recipe.batch_size, np.random.default_rng(seed)))
-        history = History(precision or faster_precision(network, *batch)[0])
-    earlier, begun = history.seconds, time.perf_counter()
-    with tqdm(
-        total=epochs * per_epoch, initial=len(history.loss) * per_epoch, desc=progress,
-        disable=progress is None, unit=" steps", mininterval=0.5,
-    ) as bar:  # fmt: skip
-        for epoch in range(len(history.loss), epochs):
-            if history.diverged:
-                break
-            started = time.perf_counter()
-            network.train()
-            total = torch.zeros((), device=device)
-            rng = np.random.default_rng([seed, 1, epoch])
-            for x, labels in islice(images.shuffled(recipe.batch_size, rng), per_epoch):
-                optimizer.zero_grad()
-                with autocast(device, history.precision):
-                    loss = cross_entropy(network(x), labels, label_smoothing=recipe.label_smoothing)
-                torch.autograd.backward(loss)
-                optimizer.step()
-                schedule.step()
-                total += loss.detach()  # read once an epoch: each reading waits for the GPU
-                bar.update()
-            history.loss.append(float(total) / per_epoch)
-            history.diverged = not math.isfinite(history.loss[-1])
-            history.train_seconds += time.perf_counter() - started
-            network.eval()
-            with autocast(device, history.precision):
-                history.accuracy.append(math.nan if history.diverged else evaluate(network))
-            history.seconds = earlier + time.perf_counter() - begun
-            bar.set_postfix(accuracy=f"{history.accuracy[-1]:.3f}")
-            if keep is not None:
-                state = {name: part.state_dict() for name, part in parts.items()}
-                checkpoint.save(keep, run or {}, state | {"history": vars(history)})
-    network.eval()
-    return history
+
+    def _parts(self) -> dict[str, Any]:
+        return {"network": self.network, "optimizer": self.optimizer, "schedule": self.schedule}
+
+    def where(self) -> dict[str, str]:
+        """Return the device, torch's version, its threads, and the precision."""
+        return {
+            "device": describe(self.device),
+            "torch": torch.__version__,
+            "threads": str(torch.get_num_threads()),
+            "precision": str(self.precision),
+        }

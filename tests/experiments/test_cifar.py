@@ -14,12 +14,13 @@ from torch import nn
 from bn.data import ImageDataset
 from bn.experiments import checkpoint, cifar, device, torch_training
 from bn.experiments.checkpoint import CheckpointError
-from bn.experiments.cifar import FASTER, RATES, Config, arms, run
+from bn.experiments.cifar import FASTER, RATES, CifarTrial, Config, arms
 from bn.experiments.images import Colours, Images
 from bn.experiments.record import RecordError, Run, save
 from bn.experiments.study import share_cores
 from bn.experiments.torch_networks import cifar_network
-from bn.experiments.torch_training import train
+from bn.experiments.training import train
+from bn.experiments.trial import run
 
 CPU = torch.device("cpu")
 
@@ -29,6 +30,7 @@ def settled(monkeypatch, tmp_path):
     """Keep checkpoints in a folder of the test's own, and leave nothing to a stopwatch."""
     monkeypatch.setenv("BN_RESULTS_DIR", str(tmp_path))
     monkeypatch.setattr(torch_training, "faster_precision", lambda *_: ("float32", {}))
+    monkeypatch.setattr(cifar, "best_device", lambda: CPU)
 
 
 @pytest.fixture
@@ -57,14 +59,14 @@ SHORT = Config(batch_norm=True, lr=0.05, epochs=3, batch_size=16, shift=1)
 
 
 def short_run(config, data, seed=0):
-    return run(config, seed, data, device=CPU)
+    return run(config, seed, data)
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_a_run_records_what_it_did(data, batch_norm):
     config = replace(SHORT, batch_norm=batch_norm)
     result = short_run(config, data, seed=3)
-    assert (result.arm, result.seed) == ("bn" if batch_norm else "plain", 3)
+    assert result.seed == 3
     assert result.config == asdict(config)
     assert result.curve["epoch"] == [1, 2, 3]
     assert {len(values) for values in result.curve.values()} == {3}
@@ -126,26 +128,44 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(data, monkeypatch):
     resumed = short_run(SHORT, data)
     assert epochs == 4  # only the third epoch was done again
     assert resumed.curve == whole.curve
-    assert list(cifar.checkpoint.path_for({}).parent.iterdir()) == []  # removed when done
+    assert list(checkpoint.path_for({}).parent.iterdir()) == []  # removed when done
 
 
-def test_resuming_keeps_the_precision(data, monkeypatch, tmp_path):
-    training, _ = cifar.split(data, SHORT, CPU)
-    kept = tmp_path / "kept.pt"
+def test_resuming_keeps_the_precision(data, tmp_path):
+    kept, steps = tmp_path / "kept.pt", 10
 
-    def network():
-        return cifar_network(batch_norm=True, generator=torch.Generator().manual_seed(0), classes=4)
-
-    def interrupt(_):
+    def interrupt(step, loss):
         raise KeyboardInterrupt
 
-    one = replace(SHORT, epochs=1)
-    first = train(
-        network(), training, one, seed=0, precision="bfloat16", evaluate=lambda _: 0.5, keep=kept
-    )
-    again = train(network(), training, one, seed=0, evaluate=interrupt, keep=kept)
-    assert again == first  # it was done: nothing was trained, nothing evaluated
-    assert again.precision == "bfloat16"
+    def go_on(evaluate, precision=None):
+        learner = CifarTrial(SHORT, 0, data, device=CPU, precision=precision).learner
+        at = {steps}
+        return learner, train(learner, steps=steps, evaluate=evaluate, evaluate_at=at, keep=kept)
+
+    _, first = go_on(lambda step, loss: {"accuracy": 0.5}, "bfloat16")
+    learner, again = go_on(interrupt)
+    assert again.rows == first.rows  # it was done: nothing was trained, nothing evaluated
+    assert learner.precision == "bfloat16"
+
+
+def test_a_training_is_resumed_within_an_epoch(data, tmp_path):
+    """Batches are those that would have come, wherever the checkpoint lies."""
+    kept, at = tmp_path / "kept.pt", range(3, 31, 3)  # ten steps an epoch
+
+    def stop(step, loss):
+        if step == 15:
+            raise KeyboardInterrupt
+        return {}
+
+    def learner():
+        return CifarTrial(SHORT, 0, data, device=CPU, precision="float32").learner
+
+    whole = train(learner(), steps=30, evaluate_at=at)
+    with pytest.raises(KeyboardInterrupt):
+        train(learner(), steps=30, evaluate=stop, evaluate_at=at, keep=kept)
+    resumed = train(learner(), steps=30, evaluate_at=at, keep=kept)
+    assert len(resumed.rows) == 10
+    assert resumed.rows == whole.rows
 
 
 def test_a_run_that_diverges_says_so(data):
@@ -179,17 +199,17 @@ def test_a_full_disk_names_the_checkpoint_and_keeps_the_one_before(monkeypatch, 
     with pytest.raises(OSError, match=r"No space left.*run\.pt"):
         checkpoint.save(path, {"seed": 0}, {"epoch": 2})
     assert os.listdir(tmp_path) == ["run.pt"]
-    assert checkpoint.load(path, {"seed": 0}, CPU) == {"epoch": 1}
+    assert checkpoint.load(path, {"seed": 0}) == {"epoch": 1}
 
 
 def test_a_checkpoint_cut_short_is_named_and_one_of_another_run_refused(tmp_path):
     path = tmp_path / "some.pt"
     checkpoint.save(path, {"seed": 0}, {"a": torch.arange(1000)})
     with pytest.raises(CheckpointError, match="another run"):
-        checkpoint.load(path, {"seed": 1}, CPU)
+        checkpoint.load(path, {"seed": 1})
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="damaged"):
-        checkpoint.load(path, {"seed": 0}, CPU)
+        checkpoint.load(path, {"seed": 0})
 
 
 @pytest.mark.parametrize(

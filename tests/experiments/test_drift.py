@@ -8,11 +8,14 @@ import pytest
 from bn.__main__ import main
 from bn.data import ImageDataset
 from bn.experiments import drift as experiment
-from bn.experiments.drift import Config, arms, run
+from bn.experiments import trial
+from bn.experiments.drift import Config, arms
 from bn.experiments.inputs import Track, drift, reordered, saturated, sigmoid_inputs
 from bn.experiments.networks import mnist_network
+from bn.experiments.numpy_training import NumpyLearner
 from bn.experiments.record import Run, load, provenance, save
 from bn.experiments.training import train
+from bn.experiments.trial import run
 from bn.layers import Sequential, Sigmoid, softmax_cross_entropy
 from bn.reference import BatchNorm
 
@@ -179,17 +182,15 @@ def test_measuring_does_not_change_the_training(data):
     network = mnist_network(
         batch_norm=True, std=SHORT.std, rng=np.random.default_rng([0, 0]), hidden=20
     )
-    train(
+    learner = NumpyLearner(
         network,
         data.train_images.reshape(300, -1),
         data.train_labels,
-        steps=50,
         batch_size=30,
         lr=0.5,
         rng=np.random.default_rng([0, 1]),
-        evaluate=lambda step, loss: None,
-        evaluate_at=[],
     )
+    train(learner, steps=50)
     x = data.test_images.reshape(100, -1).astype(np.float32)
     spread = [float(np.median(each.std(axis=0))) for each in sigmoid_inputs(network, x[:60])]
     result = run(SHORT, 0, data)
@@ -295,7 +296,7 @@ def test_the_command(monkeypatch, tmp_path, capsys):
         return Run("?", seed, asdict(config), {}, {"test_accuracy": 0.9}, 0.0, provenance())
 
     monkeypatch.setenv("BN_RESULTS_DIR", str(tmp_path))
-    monkeypatch.setattr(experiment, "run_task", task)
+    monkeypatch.setattr(trial, "run_task", task)
     assert main(["train", "drift", "--seeds", "2", "--only", "bn", "plain"]) == 0
     assert "test accuracy 90.00" in capsys.readouterr().out
     assert len(load("drift", tmp_path)) == 4

@@ -23,7 +23,7 @@ import os, signal, sys, time
 from pathlib import Path
 from filelock import FileLock
 from bn.__main__ import main
-from bn.experiments import mnist
+from bn.experiments import trial
 from bn.experiments.record import Run
 
 FOLDER = Path(os.environ["BN_RESULTS_DIR"])
@@ -42,7 +42,7 @@ def task(config, seed, label):
 if __name__ == "__main__":
     # a test run that was started with & has handed on to us to ignore Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    mnist.run_task = task
+    trial.run_task = task
     sys.exit(main(["train", "mnist", "--jobs", "2", "--seeds", "2"]))
 """
 

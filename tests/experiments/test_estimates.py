@@ -10,7 +10,7 @@ from bn.__main__ import main
 from bn.data import ImageDataset
 from bn.experiments import estimates as experiment
 from bn.experiments import mnist as section_4_1
-from bn.experiments import record
+from bn.experiments import record, trial
 from bn.experiments.estimates import (
     SIZES,
     Config,
@@ -20,16 +20,14 @@ from bn.experiments.estimates import (
     around_norms,
     measure,
     one_example,
-    run,
-    run_layers,
     scatter,
     shapes,
     skewness_and_kurtosis,
     spread_of_variance,
-    trained,
     without_class_means,
 )
 from bn.experiments.record import Run, load, provenance
+from bn.experiments.trial import run, trained
 from bn.layers import Linear, Sigmoid
 from bn.reference import batch_norm_forward
 
@@ -155,7 +153,7 @@ def test_the_network_is_the_one_of_section_4_1(data):
     """Trained as there, so that its accuracy is that of the record ``mnist-paper``."""
     config = replace(SHORT, steps=6, lr=0.1)  # too short to get all right, so that seeds differ
     settings = {name: value for name, value in asdict(config).items() if name != "batches"}
-    there = [section_4_1.run(section_4_1.Config(**settings), seed, data) for seed in (3, 4, 5)]
+    there = [run(section_4_1.Config(**settings), seed, data) for seed in (3, 4, 5)]
     accuracy = [result.final["test_accuracy"] for result in there]
     assert len(set(accuracy)) > 1
     assert [run(config, seed, data).final["test_accuracy"] for seed in (3, 4, 5)] == accuracy
@@ -163,7 +161,7 @@ def test_the_network_is_the_one_of_section_4_1(data):
 
 def test_what_goes_into_the_last_weights_and_out_of_them(data):
     images = data.train_images.reshape(300, -1)
-    network = trained(SHORT, 0, images, data.train_labels)
+    network = trained(SHORT, 0, data)
     u, x = around_last_linear(network, images.astype(np.float32))
     assert isinstance(network.layers[5], Sigmoid)
     assert isinstance(network.layers[6], Linear)
@@ -228,8 +226,8 @@ ON_MNIST = LayersConfig("mnist", steps=30, lr=0.5, batch_size=30, images=300)
 
 
 def test_every_layer_with_the_layers_below_in_both_modes(data):
-    result = run_layers(ON_MNIST, 1, data)
-    assert (result.arm, result.config) == ("mnist", asdict(ON_MNIST))
+    result = run(ON_MNIST, 1, data)
+    assert result.config == asdict(ON_MNIST)
     assert result.curve["layer"] == [1, 2, 3]
     for name, values in result.curve.items():
         if name != "layer":
@@ -241,7 +239,7 @@ def test_every_layer_with_the_layers_below_in_both_modes(data):
     # the layer below has fixed the mean of its own output
     assert result.final["training_mean_values_2"] > 5 * result.final["mean_values_2"]
     assert result.final["noise_ratio_3"] > 1
-    assert run_layers(ON_MNIST, 1, data).final == result.final
+    assert run(ON_MNIST, 1, data).final == result.final
 
 
 def test_maps(rng):
@@ -257,8 +255,7 @@ def test_maps(rng):
         classes=tuple("0123456789"),
     )
     config = LayersConfig("cifar", steps=3, lr=0.1, batch_size=10, images=30)
-    result = run_layers(config, 0, data)
-    assert result.arm == "cifar"
+    result = run(config, 0, data)
     assert result.curve["values"] == [1024, 256, 256, 64, 64]
     assert result.final["mean_values_1"] < 5  # each picture is of nearly one colour
     assert 0 <= result.final["test_accuracy"] <= 1
@@ -280,7 +277,7 @@ def test_the_command(monkeypatch, tmp_path):
         return Run("?", seed, asdict(config), {}, {"test_accuracy": 0.9}, 0.0, provenance())
 
     monkeypatch.setenv("BN_RESULTS_DIR", str(tmp_path))
-    monkeypatch.setattr(experiment, "run_task", task)
+    monkeypatch.setattr(trial, "run_task", task)
     assert main(["train", "estimates", "--seeds", "2"]) == 0
     assert len(load("estimates", tmp_path)) == 2
 

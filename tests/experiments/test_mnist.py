@@ -7,11 +7,13 @@ import pytest
 
 from bn.data import ImageDataset
 from bn.experiments import mnist, record
-from bn.experiments.mnist import Config, evaluation_steps, first_step, median_drift, run
+from bn.experiments.mnist import Config, evaluation_steps, first_step, median_drift
 from bn.experiments.networks import mnist_network, use_population_statistics
+from bn.experiments.numpy_training import NumpyLearner
 from bn.experiments.record import RecordError, add, load
 from bn.experiments.study import run_study
 from bn.experiments.training import train
+from bn.experiments.trial import run
 from bn.layers import Linear, Sequential, Sigmoid, softmax_cross_entropy
 from bn.reference import BatchNorm
 
@@ -105,11 +107,13 @@ def test_training_stops_when_the_loss_is_no_number(data):
     network = Sequential([Linear(784, 10, std=1, rng=np.random.default_rng(0))])
     network.layers[0].weight[0, 0] = np.nan
     images = np.ones((60, 784), np.uint8)
-    done = train(
-        network, images, data.train_labels[:60], steps=5, batch_size=30, lr=0.1,
-        rng=np.random.default_rng(0), evaluate=lambda step, loss: None, evaluate_at=[],
+    learner = NumpyLearner(
+        network, images, data.train_labels[:60], batch_size=30, lr=0.1,
+        rng=np.random.default_rng(0),
     )  # fmt: skip
-    assert done == 0
+    history = train(learner, steps=5)
+    assert history.diverged
+    assert (history.steps, history.rows) == (0, [])
 
 
 def test_accuracy_in_batches(data):

@@ -8,7 +8,8 @@ import pytest
 from bn.data import ImageDataset
 from bn.experiments import outside, record
 from bn.experiments.normalize import Normalize, ScaleShift
-from bn.experiments.outside import Config, arms, build, exponent, input_mean, norms, run
+from bn.experiments.outside import Config, arms, build, exponent, input_mean, norms
+from bn.experiments.trial import run
 from bn.layers import SGD, Linear, ReLU, Sequential, Sigmoid, softmax_cross_entropy
 from bn.reference import batch_norm_backward, batch_norm_forward
 

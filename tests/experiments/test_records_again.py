@@ -13,6 +13,7 @@ import pytest
 from bn.data import mnist as load_mnist
 from bn.experiments import drift, mnist, outside
 from bn.experiments.record import ROOT, load
+from bn.experiments.trial import run
 
 STUDIES = {
     study: experiment for experiment in (mnist, drift, outside) for study in experiment.STUDIES
@@ -20,6 +21,9 @@ STUDIES = {
 #: Two programs that compute the same in another order differ by rounding, which grows while they
 #: train, but by far less than two orders of the same images: some percent.
 ROUNDING = 2e-3
+#: A loss so far above that of guessing, ln 10, is of a network that is thrown about, and that
+#: enlarges the rounding of its processor to some percent within twenty steps.
+THROWN_ABOUT = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +36,20 @@ def test_a_study_begins_as_recorded(study, data):
     experiment = STUDIES[study]
     arms = experiment.arms(study)
     runs = load(study, ROOT / "results")
-    first = min(run.seed for run in runs)
+    first = min(each.seed for each in runs)
     wanted = [*arms][:: max(1, len(arms) // 8)]  # of a sweep, some
-    for recorded in (run for run in runs if run.seed == first and run.arm in wanted):
+    compared = 0
+    for recorded in (each for each in runs if each.seed == first and each.arm in wanted):
         curve = recorded.curve
         step = next(int(step) for step in curve["step"] if step)
         config = replace(arms[recorded.arm], steps=step)
         if experiment is drift:
             config = replace(config, every=step)
-        again = experiment.run(config, first, data)
+        again = run(config, first, data)
         key = "loss" if "loss" in curve else "spread_1"
         got, expected = again.curve[key][-1], curve[key][curve["step"].index(step)]
+        if key == "loss" and expected > THROWN_ABOUT:
+            continue
+        compared += 1
         assert got == pytest.approx(expected, rel=ROUNDING), f"{study}: {recorded.arm}"
+    assert compared >= len(wanted) / 2
