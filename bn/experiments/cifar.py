@@ -93,18 +93,22 @@ class CifarTrial(Trial):
         device = device or best_device()
         self.config = config
         training, self.other = split(data, config, device)
-        network = cifar_network(
-            batch_norm=config.batch_norm,
-            eps=config.eps,
-            generator=torch.Generator().manual_seed(seed),
-            colours=data.train_images.shape[1],
-            classes=len(data.classes),
-        ).to(device)
+        network = self.build(torch.Generator().manual_seed(seed), data).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learner = TorchLearner(network, training, config, seed=seed, precision=precision)
         epochs, per_epoch = config.passes(len(training))
         self.steps = epochs * per_epoch
         self.evaluate_at = range(per_epoch, self.steps + 1, per_epoch)
+
+    def build(self, generator: torch.Generator, data: ImageDataset) -> nn.Module:
+        """Build the network; equal generators give every kind the same weights."""
+        return cifar_network(
+            batch_norm=self.config.batch_norm,
+            eps=self.config.eps,
+            generator=generator,
+            colours=data.train_images.shape[1],
+            classes=len(data.classes),
+        )
 
     def evaluate(self, step: int, loss: float) -> dict[str, float]:
         """Return the accuracy on the other images."""
