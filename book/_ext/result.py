@@ -274,7 +274,8 @@ def _grids(runs: list[Run], figure: str) -> list[nodes.Node]:
             f"{title}: {_words(labels.figure, figure)}, by the standard deviation of the initial "
             "weights (rows; n is the number of a layer's inputs) and learning rate (columns)."
         )
-        out += [nodes.paragraph("", text), _table(rows)]
+        # on a phone it scrolls in its box, where nine columns would have no room to be read
+        out += [nodes.paragraph("", text), _table(rows, "wide")]
     return out
 
 
@@ -325,7 +326,7 @@ def _number(summary: Summary, figure: str, decimals: int) -> str:
     return format_summary(summary, "integer" if summary.mean >= 100 else f".{decimals}f")
 
 
-def _table(rows: list[list[str]]) -> nodes.table:
+def _table(rows: list[list[str]], *classes: str) -> nodes.table:
     group = nodes.tgroup(cols=len(rows[0]))
     group += [nodes.colspec(colwidth=1) for _ in rows[0]]
     parts = (nodes.thead(), rows[:1]), (nodes.tbody(), rows[1:])
@@ -335,7 +336,7 @@ def _table(rows: list[list[str]]) -> nodes.table:
             row += [nodes.entry("", nodes.paragraph("", cell)) for cell in cells]
             part += row
         group += part
-    table: nodes.table = nodes.table("", group)
+    table: nodes.table = nodes.table("", group, classes=list(classes))
     return table
 
 
