@@ -14,8 +14,8 @@ from sphinx.application import Sphinx
 
 LANGUAGE = "language-ko"  # docutils writes a class of this form as the attribute lang
 CLASS = "together"
-#: What follows a formula without a space, if it begins with a Korean syllable.
-PARTICLE = re.compile(r"[\uac00-\ud7a3]\S*")
+#: What follows a formula without a space, if it is Korean.
+PARTICLE = re.compile(r"\(?[\uac00-\ud7a3]\S*")
 
 
 def keep(app: Sphinx, doctree: nodes.document) -> None:

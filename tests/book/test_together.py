@@ -26,6 +26,13 @@ def test_a_particle_stays_with_its_formula(together):
     assert document.astext() == "값 x에서 평균을 뺀다"
 
 
+def test_a_bracket_may_come_between(together):
+    document = page("language-ko", formula(), nodes.Text("(스케일)와 "), formula())
+    together.keep(None, document)
+    (span,) = document.findall(nodes.inline)
+    assert span.astext() == "x(스케일)와"
+
+
 def test_what_is_no_particle_is_left_alone(together):
     for behind in (nodes.Text(" 값"), nodes.Text(", 값"), nodes.emphasis("", "값")):
         document = page("language-ko", formula(), behind)
