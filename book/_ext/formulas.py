@@ -28,6 +28,9 @@ PACKAGE = "sphinx-mathjax-offline"  # the name has hyphens, so `import` cannot s
 SETTER = Path(__file__).with_suffix(".js")
 STYLE = "formulas.css"
 FONTS = "output/chtml/fonts/woff-v2"
+#: A rule of a style sheet. A brace in quotes, as in content: "{", ends none.
+PART = r'(?:[^{}"]|"(?:[^"\\]|\\.)*")'
+RULE = re.compile(rf"{PART}+\{{{PART}*\}}")
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +107,7 @@ class Setter:
     def style(self) -> str:
         """Return the rules for the glyphs that the book shows; MathJax has eight times as many."""
         shown = set(re.findall(r"mjx-c[0-9A-F]+", "".join(self.html.values())))
-        rules = re.findall(r"[^{}]+\{[^{}]*\}", self.css)
+        rules = RULE.findall(self.css)
         return "".join(
             rule for rule in rules if set(re.findall(r"\.(mjx-c[0-9A-F]+)", rule)) <= shown
         )

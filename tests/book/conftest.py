@@ -35,6 +35,16 @@ def result(labels: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def formulas() -> ModuleType:
+    return load("formulas")
+
+
+@pytest.fixture(scope="session")
+def together() -> ModuleType:
+    return load("together")
+
+
+@pytest.fixture(scope="session")
 def figures() -> ModuleType:
     return load("figures")
 
