@@ -108,7 +108,7 @@ class Config(Settings):
         """Return the binary MNIST."""
         return mnist(binarize=True, progress=False)
 
-    def begin(self, seed: int, data: ImageDataset) -> "RatesTrial":
+    def begin(self, seed: int, data: ImageDataset) -> MnistTrial:
         """Return the run, with its network as it starts."""
         return RatesTrial(self, seed, data)
 
@@ -265,7 +265,7 @@ class RatesTrial(MnistTrial):
     config: Any
 
     def __init__(self, config: Config, seed: int, data: ImageDataset) -> None:
-        self.settings = config
+        self.settings: Any = config
         super().__init__(config, seed, data)  # type: ignore[arg-type]
         self.steps = config.steps + config.then_steps
         self.optimizer = DecaySGD(
@@ -473,7 +473,7 @@ def _sweep(nonlinearity: Nonlinearity) -> dict[str, Config]:
     base = Config(
         nonlinearity=nonlinearity, gain=GAINS[nonlinearity], held_out=HELD_OUT, then_steps=150
     )
-    chosen = {}
+    chosen: dict[str, Config] = {}
     for kind, batch_norm in (("plain", False), ("bn", True)):
         side = replace(base, batch_norm=batch_norm)
         chosen |= {f"{kind}-lr{lr:g}": replace(side, lr=lr) for lr in RATES}
