@@ -154,6 +154,23 @@ def hidden_weights(network: Sequential) -> dict[str, Array]:
     return {name: parameters[name] for name in names[:-1]}
 
 
+# paper: eq-scale-forward, eq-scale-input
+def rescale(weight: Array, norm: BatchNorm, factor: float) -> None:
+    """Multiply all filters in front of a batch norm, in place; the network computes what it did.
+
+    For that, eps is multiplied by the square: at eps = 0 nothing but the weights changes.
+
+    Raises
+    ------
+    ValueError
+        If the factor is not positive.
+    """
+    if not factor > 0:
+        raise ValueError(f"factor is {factor}, expected a positive number")
+    weight *= factor
+    norm.eps *= factor**2
+
+
 class DecaySGD(SGD):
     """Plain SGD with weight decay of the hidden weights, or with a rate that grows instead.
 

@@ -19,6 +19,7 @@ from bn.experiments.rates import (
     hidden_weights,
     idle,
     orthogonal,
+    rescale,
     steady_angle,
 )
 from bn.experiments.trial import run
@@ -70,13 +71,15 @@ def gradients(network, x, labels):
 @pytest.mark.parametrize("nonlinearity", ["sigmoid", "relu"])
 @pytest.mark.parametrize("eps", [0.0, 0.3])
 def test_each_filter_has_a_scale_of_its_own(rng, nonlinearity, eps):
-    """With eps > 0 the identities hold if eps is scaled too: here each filter has its own."""
+    """With eps > 0 the identities hold if eps is scaled too."""
     x, labels = rng.standard_normal((30, 784)), np.arange(30) % 10
     config = replace(SHORT, nonlinearity=nonlinearity)
     one, other = in_float64(config, eps=eps), in_float64(config, eps=eps)
     scale = rng.uniform(0.5, 4, 20) if eps == 0 else np.full(20, 3.0)
-    other.layers[3].weight *= scale
-    other.layers[4].eps = eps * scale[0] ** 2
+    if eps:
+        rescale(other.layers[3].weight, other.layers[4], 3.0)
+    else:
+        other.layers[3].weight *= scale
     loss, dx, grads = gradients(one, x, labels)
     scaled_loss, scaled_dx, scaled = gradients(other, x, labels)
     assert scaled_loss == pytest.approx(loss, rel=1e-12)
@@ -233,6 +236,8 @@ def test_a_run_that_diverges_says_when(data):
 
 
 def test_what_cannot_be_trained_is_refused():
+    with pytest.raises(ValueError, match="positive"):
+        rescale(np.ones((2, 2)), BatchNorm(2), -1.0)
     for wrong in (
         {"nonlinearity": "tanh"},
         {"start": "zero"},
