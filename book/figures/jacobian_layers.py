@@ -1,6 +1,5 @@
 """The singular values of one layer: deep networks before training, MNIST before and after it."""
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from bn.experiments import record

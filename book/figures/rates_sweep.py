@@ -55,5 +55,6 @@ def draw() -> Figure:
                 axis.set_yticks([0.1, 1, 10], ["0.1", "1", "10"])
         axes[0, column].set_title(title)
         axes[2, column].set_xlabel("learning rate")
-    axes[0, 0].legend(fontsize=9, loc="upper left", bbox_to_anchor=(0, 0.75))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=2)
     return fig
