@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bn.data import ImageDataset
-from bn.experiments import jacobian
+from bn.experiments import jacobian, record
 from bn.experiments.jacobian import (
     DepthConfig,
     TrainingConfig,
@@ -192,3 +192,14 @@ def test_a_network_without_layers_to_compare():
     single = Sequential([Linear(3, 2, std=1.0, rng=np.random.default_rng(0)), BatchNorm(2),
                          Linear(2, 2, std=1.0, rng=np.random.default_rng(0))])  # fmt: skip
     assert len(blocks(single, np.random.default_rng(1).standard_normal((4, 3)))) == 1
+
+
+def test_committed_records_are_of_the_studies_configurations():
+    for study in jacobian.STUDIES:
+        chosen = arms(study)
+        runs = record.load(study, record.ROOT / "results")
+        assert {r.arm for r in runs} == set(chosen)
+        for arm, config in chosen.items():
+            of_arm = [r for r in runs if r.arm == arm]
+            assert all(record.same_config(r.config, config) for r in of_arm), f"{study}: {arm}"
+            assert len(of_arm) >= 10, f"{study}: {arm}: n < 10"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bn.data import ImageDataset
-from bn.experiments import rates
+from bn.experiments import rates, record
 from bn.experiments.rates import (
     Config,
     DecaySGD,
@@ -270,3 +270,15 @@ def test_the_sweeps_are_what_the_book_says():
         assert config.watch
         assert config.steps == 7
         assert (config.decay > 0) == ("0." in arm)
+
+
+def test_committed_records_are_of_the_studies_configurations():
+    """A record made with other settings than the code's would be quoted for what it is not."""
+    for study in rates.STUDIES:
+        chosen = arms(study)
+        runs = record.load(study, record.ROOT / "results")
+        assert {r.arm for r in runs} == set(chosen)
+        for arm, config in chosen.items():
+            of_arm = [r for r in runs if r.arm == arm]
+            assert all(record.same_config(r.config, config) for r in of_arm), f"{study}: {arm}"
+            assert len(of_arm) >= 10, f"{study}: {arm}: n < 10"
