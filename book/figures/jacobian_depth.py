@@ -8,6 +8,7 @@ from bn.style import INK, figure
 
 STUDY, BATCH = "jacobian-depth", 60
 COLORS = {"linear": "#0072b2", "relu": "#d55e00", "sigmoid": "#009e73"}
+STARTS = {"plain": "no BN, He", "gaussian": "Gaussian", "orthogonal": "orthogonal"}
 NAMES = {"linear": "linear", "relu": "ReLU", "sigmoid": "sigmoids"}
 
 
@@ -24,7 +25,7 @@ def draw() -> Figure:
             "color": INK if plain else COLORS[nonlinearity],
             "ls": {"plain": "-.", "gaussian": "-", "orthogonal": "--"}[start],
             "lw": 1.5,
-            "label": f"{NAMES[nonlinearity]}, {'no BN, He' if plain else start}",
+            "label": f"{NAMES[nonlinearity]}, {STARTS[start]}",
         }
         for axis, name in zip(axes, ("gradient", "together_median"), strict=True):
             values = np.array([run.curve[name] for run in chosen], float)
