@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from bn.experiments import record
 from bn.experiments.rates import steady_angle
-from bn.style import GREY, INK, figure
+from bn.style import INK, figure
 
 STUDY, LAYER = "rates-decay", 2
 #: Colour, dash and label of each arm.
@@ -39,9 +39,9 @@ def draw() -> Figure:
     axes[0].set_yticks([], minor=True)
     axes[0].set_ylabel("length of a filter")
     axes[1].set_ylabel("angle of a step (degrees)")
-    axes[1].set_ylim(0.1, 90)
-    axes[1].set_yticks([0.1, 1, 10, 90], ["0.1", "1", "10", "90"])
-    axes[1].tick_params(axis="y", which="minor", colors=GREY)
+    axes[1].set_ylim(0.2, 20)
+    axes[1].set_yticks([0.3, 1, 3, 10], ["0.3", "1", "3", "10"])
+    axes[1].set_yticks([], minor=True)
     axes[1].set_xlabel("training steps")
     axes[0].legend(fontsize=9, ncols=2, loc="upper right")
     axes[0].set_ylim(0.25, 6)
