@@ -200,7 +200,8 @@ class RecordsDirective(SphinxDirective):
                     tables.append(_arms(part, settings, figures, decimals, of=runs))
             if "grid" in self.options:
                 of_two = all("std" in run.config for run in runs)
-                tables += (_grids if of_two else _rates)(runs, self.options["grid"])
+                for figure in self.options["grid"].split():
+                    tables += (_grids if of_two else _rates)(runs, figure)
         except RecordError as error:
             raise self.error(f"records: {error}") from error
         path = RESULTS / f"{study}.json"
