@@ -177,10 +177,11 @@ class DepthConfig(Config):
 class DepthTrial(MnistTrial):
     """A deep network at initialization.
 
-    The curve holds, for each hidden `layer` from the second on, a summary of the singular values
-    of its Jacobians with the statistics held, `together_p50` and others of their product from
-    this layer to the last one, and `gradient`, the rms of a gradient that comes down, relative to
-    where it starts. `alike` is the mean cosine between the outputs of two examples.
+    The curve holds, for each hidden `layer` from the second on, the median `p50` and the `rms` of
+    the singular values of its Jacobians with the statistics held, the median of their product
+    from this layer to the last one, `together`, and `gradient`, the rms of a gradient that comes
+    down, relative to where it starts. The figures are means over the layers 11 to 40; `alike` is
+    the mean cosine between the outputs of two examples, behind the last layer.
     """
 
     config: Any
@@ -206,15 +207,14 @@ class DepthTrial(MnistTrial):
             matrices = layer_jacobians(every[k - 1], every[k], EXAMPLES)
             # of the way down from the top, for one example: the product of the matrices
             product = matrices[0] if product is None else product @ matrices[0]
-            together = np.linalg.svd(product, compute_uv=False)
             row = {"layer": k + 1.0, **summary(np.linalg.svd(matrices, compute_uv=False))}
-            row["together_median"] = float(np.median(together))
-            row["together_rms"] = float(np.sqrt(np.mean(together**2)))
+            row["together"] = float(np.median(np.linalg.svd(product, compute_uv=False)))
             row["gradient"] = gradient[k] / gradient[-1]
             row["alike"] = alike(every[k].output)
             rows.append(row)
         rows.reverse()
-        curve: Curve = {name: [row[name] for row in rows] for name in rows[0]}
+        kept = ("layer", "p50", "rms", "together", "gradient")
+        curve: Curve = {name: [row[name] for row in rows] for name in kept}
         middle = [row for row in rows if 10 < row["layer"] <= 40] or rows
         final: Final = {
             name: float(np.mean([row[name] for row in middle]))

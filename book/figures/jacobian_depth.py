@@ -27,9 +27,9 @@ def draw() -> Figure:
             "lw": 1.5,
             "label": f"{NAMES[nonlinearity]}, {STARTS[start]}",
         }
-        for axis, name in zip(axes, ("gradient", "together_median"), strict=True):
+        for axis, name in zip(axes, ("gradient", "together"), strict=True):
             values = np.array([run.curve[name] for run in chosen], float)
-            if name == "together_median" and nonlinearity == "relu":
+            if name == "together" and nonlinearity == "relu":
                 continue  # half of them are 0: a ReLU lets half of the inputs through
             axis.semilogy(layers, np.exp(np.log(values).mean(axis=0)), **look)
     top = layers[-1]
