@@ -104,7 +104,8 @@ class Setter:
     def style(self) -> str:
         """Return the rules for the glyphs that the book shows; MathJax has eight times as many."""
         shown = set(re.findall(r"mjx-c[0-9A-F]+", "".join(self.html.values())))
-        rules = re.findall(r"[^{}]+\{[^{}]*\}", self.css)
+        # a glyph's rule may hold a brace, as a string
+        rules = re.findall(r'[^{}]+\{(?:[^{}"]|"(?:[^"\\]|\\.)*")*\}', self.css)
         return "".join(
             rule for rule in rules if set(re.findall(r"\.(mjx-c[0-9A-F]+)", rule)) <= shown
         )
