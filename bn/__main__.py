@@ -125,8 +125,28 @@ def _add_train(commands: Commands) -> None:
         help="layers: every batch norm of this network and of a convolutional one "
         "(default: the last of this network)",
     )
+    rates = experiments.add_parser("rates", help="section 3.3: learning rates, over six decades")
+    rates.add_argument(
+        "--study",
+        choices=["sigmoid", "relu", "sigmoid-best", "relu-best", "decay"],
+        default="sigmoid",
+        help="sigmoid, relu: networks with and without batch normalization at every rate, with "
+        "images held out; -best: both at their best rates; decay: how weights grow and turn "
+        "(default: sigmoid)",
+    )
+    jacobian = experiments.add_parser(
+        "jacobian", help="section 3.3: the singular values of a layer's Jacobian"
+    )
+    jacobian.add_argument(
+        "--study",
+        choices=["depth", "training"],
+        default="depth",
+        help="depth: deep networks before training; training: the network of section 4.1 before "
+        "and after it (default: depth)",
+    )
     # as many as the book's records have, so that the command beside a record makes it again
-    seeds_of = {mnist: 10, drift: 10, outside: 10, estimates: 5, cifar: 3}
+    seeds_of = dict.fromkeys((mnist, drift, outside, rates, jacobian), 10)
+    seeds_of |= {estimates: 5, cifar: 3}
     for each, seeds in seeds_of.items():
         length = "epochs" if each is cifar else "steps"
         each.set_defaults(length=length)

@@ -51,7 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _accuracy(runs: list[Run]) -> str:
     """Return the accuracy of an arm in words; a run that diverged has none."""
-    figure = next(name for name in runs[0].final if name.endswith("accuracy"))
+    figure = next((name for name in runs[0].final if name.endswith("accuracy")), None)
+    if figure is None:  # a network that was looked at, and not trained
+        return f"(n = {len(runs)})"
     values = [value for run in runs if (value := run.final[figure]) is not None]
     text = ""
     if values:

@@ -49,6 +49,8 @@ class NumpyLearner(Learner):
         """Return the mini-batches of all steps; none can have been done."""
         if done:
             raise ValueError(f"{done} steps have been done, expected 0")
+        if not steps:  # a network that is looked at, and not trained
+            return iter(())
         return minibatches(self.images, self.labels, self.batch_size, rng=self.rng, steps=steps)
 
     def step(self, batch: Batch) -> float:

@@ -17,7 +17,7 @@ SHORT = 30.0
 #: A figure on held-out images, and the one that it stands for on the test images.
 REPORTED = {"held_out_accuracy": "test_accuracy"}
 #: Settings in which a run of a sweep and one of a comparison may differ.
-NOT_CHOSEN = frozenset({"held_out", "steps", "epochs"})
+NOT_CHOSEN = frozenset({"held_out", "steps", "epochs", "other_lr"})
 
 
 @dataclass(frozen=True)

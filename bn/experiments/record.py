@@ -164,7 +164,7 @@ def _path(study: str, folder: Path | None) -> Path:
     return path
 
 
-def load_sweep(experiment: str, arms: Collection[str]) -> list[Run]:
+def load_sweep(experiment: str, arms: Collection[str], study: str = "sweep") -> list[Run]:
     """Return the runs of the sweep that decides the settings of an experiment's other studies.
 
     Parameters
@@ -172,15 +172,17 @@ def load_sweep(experiment: str, arms: Collection[str]) -> list[Run]:
     experiment : str
     arms : collection of str
         All arms of the sweep: the best of some might not be the best.
+    study : str
+        Its name behind that of the experiment.
 
     Raises
     ------
     RecordError
         If it cannot be read or lacks an arm; names the command that makes it.
     """
-    command = f"python -m bn train {experiment} --study sweep"
+    command = f"python -m bn train {experiment} --study {study}"
     try:
-        runs = load(f"{experiment}-sweep")
+        runs = load(f"{experiment}-{study}")
     except RecordError as error:
         raise RecordError(f"{error}. It decides the settings; make it: {command}") from error
     if missing := set(arms) - {run.arm for run in runs}:

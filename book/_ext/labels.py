@@ -36,6 +36,27 @@ FIGURES = {
     "weight_norm": "length of the weights",
     "weight_norm_at_start": "length of the weights at the start",
     "exponent": "exponent of the growth",
+    # learning rates
+    "sampled_loss": "loss on 10 000 training images",
+    "grown": "growth of a filter's length, last hidden layer",
+    "gradient_first": "gradient in the first hidden layer",
+    "gradient_last": "gradient in the last hidden layer",
+    "idle": "share of idle units",
+    "then_loss": "loss after the second phase",
+    "then_accuracy": "accuracy after the second phase",
+    "norm": "length of a filter",
+    "turn": "angle of a step (radians)",
+    "turn_steady": "angle of a step, divided by the steady one",
+    "cosine": "cosine of filter and gradient",
+    "pythagoras": "growth of the squared length, off the sum of squared steps by",
+    # singular values
+    **{f"p{p}": f"singular values, {p}th percentile" for p in (5, 25, 50, 75, 95)},
+    "rms": "singular values, root mean square",
+    "near": "singular values from one half to two, share",
+    "largest": "largest singular value",
+    "growth": "growth of the squared gradient by layer, downwards",
+    "gradient": "gradient in the second layer, relative to the last",
+    "alike": "cosine of two examples, last layer",
     # estimates from a mini-batch
     "mean_error_60": "error of the mean, batches of 60",
     "var_mean_60": "average variance, batches of 60",
@@ -83,6 +104,13 @@ SETTINGS = {
     "affine": "scale and shift",
     "bias": "biases",
     "network": "network",
+    "start": "initial weights",
+    "decay": "weight decay",
+    "growth": "growing rate in place of decay",
+    "other_lr": "rate of the other parameters",
+    "then_lr": "rate of the second phase",
+    "then_steps": "steps of the second phase",
+    "watch": "filters followed",
 }
 #: Arms, whole or the part before settings such as ``-lr0.1-std0.03``.
 ARMS = {
@@ -109,12 +137,34 @@ ARMS = {
     "relu-mean": "ReLU, gradient through the mean",
     "relu-variance": "ReLU, gradient through the variance",
     "relu-both": "ReLU, gradient through both",
+    # learning rates
+    "plain-hidden": "without BN, hidden weights alone",
+    "bn-hidden": "with BN, hidden weights alone",
+    "bn-slow": "with BN, rate 0.1",
+    "bn-short": "with BN, short filters",
+    "bn-long": "with BN, long filters",
+    # singular values
+    "gaussian-linear": "with BN, Gaussian, linear",
+    "gaussian-relu": "with BN, Gaussian, ReLU",
+    "gaussian-sigmoid": "with BN, Gaussian, sigmoids",
+    "orthogonal-linear": "with BN, orthogonal, linear",
+    "orthogonal-relu": "with BN, orthogonal, ReLU",
+    "orthogonal-sigmoid": "with BN, orthogonal, sigmoids",
+    "plain-relu": "without BN, ReLU",
+    "bn-relu": "with BN, ReLU",
+    "bn-orthogonal": "with BN, orthogonal",
     # two networks
     "mnist": "MNIST",
     "cifar": "CIFAR-10",
 }
 #: What stands behind an arm's name, and what it is called.
-BEHIND = {"lr": "rate", "std": "std", "gain": "std · √inputs"}
+BEHIND = {
+    "lr": "rate",
+    "std": "std",
+    "gain": "std · √inputs",
+    "decay": "decay",
+    "growth": "growing rate in place of decay",
+}
 
 
 class LabelError(Exception):
@@ -127,6 +177,8 @@ def figure(name: str) -> str:
         return FIGURES[name]
     if found := re.fullmatch(r"(\w+)_(\d+)", name):
         return f"{figure(found[1])}, layer {found[2]}"
+    if found := re.fullmatch(r"start_(\w+)", name):
+        return f"{figure(found[1])}, before training"
     if found := re.fullmatch(r"(\w+)_inference", name):
         return f"{figure(found[1])} in inference mode"
     if found := re.fullmatch(r"training_(\w+)", name):

@@ -200,7 +200,8 @@ class RecordsDirective(SphinxDirective):
                     tables.append(_arms(part, settings, figures, decimals, of=runs))
             if "grid" in self.options:
                 of_two = all("std" in run.config for run in runs)
-                tables += (_grids if of_two else _rates)(runs, self.options["grid"])
+                for figure in self.options["grid"].split():
+                    tables += (_grids if of_two else _rates)(runs, figure)
         except RecordError as error:
             raise self.error(f"records: {error}") from error
         path = RESULTS / f"{study}.json"
@@ -291,7 +292,8 @@ def _start(run: Run) -> tuple[bool, float]:
 
 def _rates(runs: list[Run], figure: str) -> list[nodes.Node]:
     """One table: learning rate down, without and with batch norm across."""
-    arms = {(run.config["lr"], run.config["batch_norm"]): run.arm for run in runs}
+    alike = [run for run in runs if not run.config.get("other_lr")]  # all parameters have the rate
+    arms = {(run.config["lr"], run.config["batch_norm"]): run.arm for run in alike}
     rows = [["learning rate", "without BN", "with BN"]]
     for lr in sorted({lr for lr, _ in arms}):
         rows.append([f"{lr:g}", *(_cell(runs, arms[lr, kind], figure) for kind in (False, True))])
