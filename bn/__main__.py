@@ -125,8 +125,18 @@ def _add_train(commands: Commands) -> None:
         help="layers: every batch norm of this network and of a convolutional one "
         "(default: the last of this network)",
     )
+    running = experiments.add_parser(
+        "running", help="section 3.1: what a trained network takes for the population's statistics"
+    )
+    running.add_argument(
+        "--study",
+        choices=["population", "causes"],
+        help="population: statistics that are recomputed after training, from shuffled and from "
+        "sorted mini-batches; causes: one mistake in each network that is worse at inference than "
+        "in training (default: moving averages at several momenta)",
+    )
     # as many as the book's records have, so that the command beside a record makes it again
-    seeds_of = {mnist: 10, drift: 10, outside: 10, estimates: 5, cifar: 3}
+    seeds_of = {mnist: 10, drift: 10, outside: 10, estimates: 5, running: 10, cifar: 3}
     for each, seeds in seeds_of.items():
         length = "epochs" if each is cifar else "steps"
         each.set_defaults(length=length)
