@@ -78,7 +78,8 @@ class CausesTrial(paper.MnistTrial):
     images in training mode, in mini-batches of the size of the training; `recomputed_accuracy` in
     inference mode after the statistics were recomputed from shuffled training images;
     `own_accuracy` with the statistics of the test images themselves. `lost` is how much less the
-    first is than the second, and `mended` how much more the third is than the first. `finite` is 1
+    first is than the second, `mended` how much more the third is than the first, and `own_gain` how
+    much more the fourth is than the third. `finite` is 1
     where the running statistics are numbers, `updates` how many mini-batches they have seen, and
     `mean_distance` and `std_distance`, see :func:`distance`, are from the recomputed ones. `loss`
     is that of the last hundred training steps, in training mode.
@@ -121,6 +122,7 @@ class CausesTrial(paper.MnistTrial):
             "recomputed_accuracy": recomputed,
             "lost": like_training - accuracy,
             "mended": recomputed - accuracy,
+            "own_gain": own - recomputed,
         }
         final["mean_distance"] = final["std_distance"] = None
         if final["finite"]:
