@@ -55,38 +55,7 @@ FIGURES = {
     "noise": "noise of a normalized value",
     "noise_ratio": "noise in training, relative",
     # running and recomputed statistics
-    "accuracy_recomputed_100": "test accuracy after 100 steps, true statistics",
-    "accuracy_0.1_100": "the same, momentum 0.1",
-    "accuracy_0.01_100": "the same, momentum 0.01",
-    "accuracy_corrected_100": "the same, momentum 0.01, start removed",
-    "accuracy_0.001_100": "the same, momentum 0.001",
-    "accuracy_cumulative_100": "the same, plain average",
-    "accuracy_recomputed_end": "test accuracy at the end, true statistics",
-    "accuracy_0.9_end": "the same, momentum 0.9",
-    "accuracy_0.1_end": "the same, momentum 0.1",
-    "accuracy_0.01_end": "the same, momentum 0.01",
-    "accuracy_0.001_end": "the same, momentum 0.001",
-    "accuracy_cumulative_end": "the same, plain average",
-    "mean_1_0.1_end": "error of the mean, momentum 0.1, layer 1",
-    "mean_1_0.01_end": "error of the mean, momentum 0.01, layer 1",
-    "mean_3_0.1_end": "error of the mean, momentum 0.1, layer 3",
-    "mean_3_0.01_end": "error of the mean, momentum 0.01, layer 3",
-    "accuracy_algorithm2": "test accuracy, Algorithm 2",
-    "accuracy_pooled": "test accuracy, pooled",
-    "accuracy_ema": "test accuracy, moving average",
-    "accuracy_one": "test accuracy, all as one mini-batch",
-    "test_loss_algorithm2": "test loss, Algorithm 2",
-    "test_loss_pooled": "test loss, pooled",
-    "test_loss_ema": "test loss, moving average",
-    "test_loss_one": "test loss, all as one mini-batch",
-    "var_1_algorithm2": "variance in layer 1, Algorithm 2",
-    "var_1_pooled": "variance in layer 1, pooled",
-    "var_1_ema": "variance in layer 1, moving average",
-    "var_3_algorithm2": "variance in layer 3, Algorithm 2",
-    "var_3_pooled": "variance in layer 3, pooled",
-    "var_3_ema": "variance in layer 3, moving average",
-    "lost_algorithm2_1": "accuracy lost by one mini-batch, Algorithm 2",
-    "lost_algorithm2_10": "accuracy lost by ten",
+    "loss_running": "test loss, running statistics",
     "batch_accuracy": "accuracy in training mode",
     "recomputed_accuracy": "accuracy, statistics recomputed",
     "own_accuracy": "accuracy, statistics of the test images",
@@ -94,7 +63,36 @@ FIGURES = {
     "std_distance": "distance of the standard deviations",
     "finite": "statistics are numbers",
     "updates": "updates of the statistics",
+    "lost": "accuracy lost at inference",
+    "mended": "accuracy regained by recomputing",
+    "own_gain": "more with statistics of the test images",
 }
+#: Figures that several estimates of the statistics have, as in ``mean_1_0.1_end``: what was
+#: measured (in which layer), the estimate, and after how many steps or from how many mini-batches.
+MEASURED = {
+    "accuracy": "test accuracy",
+    "test_loss": "test loss",
+    "lost": "accuracy lost",
+    "gap": "test loss added",
+    "mean": "error of the mean",
+    "std": "error of the standard deviation",
+    "var": "variance",
+}
+WHILE_TRAINING = {
+    "recomputed": "true statistics",
+    "corrected": "momentum 0.01, start removed",
+    "cumulative": "plain average",
+}
+AFTER_TRAINING = {
+    "algorithm2": "Algorithm 2",
+    "pooled": "pooled",
+    "ema": "moving average",
+    "one": "all as one mini-batch",
+}
+OF_ESTIMATE = re.compile(
+    rf"({'|'.join(MEASURED)})(?:_(\d))?"
+    rf"_({'|'.join([*WHILE_TRAINING, *AFTER_TRAINING])}|0\.\d+)(?:_(\d+|end))?"
+)
 SETTINGS = {
     "lr": "learning rate",
     "std": "initial std",
@@ -162,7 +160,7 @@ ARMS = {
     "sorted": "sorted by class",
     "healthy": "no mistake",
     "convention": "the other convention",
-    "convention-tiny": "both",
+    "convention-tiny": "the other convention, mini-batches of four",
     "tiny-batches": "mini-batches of four",
     "few-updates": "too few updates",
     "wrong-mode": "training mode, two at a time",
@@ -185,6 +183,8 @@ def figure(name: str) -> str:
     """Return what a figure is called, 'drift, layer 3' for ``drift_3``."""
     if name in FIGURES:
         return FIGURES[name]
+    if found := OF_ESTIMATE.fullmatch(name):
+        return _of_estimate(*found.groups())
     if found := re.fullmatch(r"(\w+)_(\d+)", name):
         return f"{figure(found[1])}, layer {found[2]}"
     if found := re.fullmatch(r"(\w+)_inference", name):
@@ -192,6 +192,16 @@ def figure(name: str) -> str:
     if found := re.fullmatch(r"training_(\w+)", name):
         return f"{figure(found[1])} in training mode"
     raise LabelError(f"the figure {name!r} has no words in book/_ext/labels.py")
+
+
+def _of_estimate(what: str, layer: str | None, estimate: str, when: str | None) -> str:
+    words = [MEASURED[what], f"layer {layer}" if layer else ""]
+    if estimate in AFTER_TRAINING:
+        words += [AFTER_TRAINING[estimate], f"{when} mini-batches" if when else ""]
+    else:
+        words.append(WHILE_TRAINING.get(estimate, f"momentum {estimate}"))
+        words.append("at the end" if when == "end" else f"after {when} steps")
+    return ", ".join(word for word in words if word)
 
 
 def setting(name: str) -> str:
