@@ -55,7 +55,7 @@ class CausesConfig(paper.Config):
     """
 
     batch_norm: bool = True
-    steps: int = 1000
+    steps: int = 600
     cause: str = "healthy"
     momentum: float = DEFAULT
     recompute: int = 100

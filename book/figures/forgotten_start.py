@@ -32,5 +32,5 @@ def draw() -> Figure:
     axes.set_xlabel("steps of training")
     axes.set_ylabel("test accuracy (%)")
     axes.set_ylim(0, 100)
-    axes.legend(loc="upper left", fontsize=9, handlelength=3)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, fontsize=9, handlelength=3)
     return fig

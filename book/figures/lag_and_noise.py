@@ -39,5 +39,5 @@ def draw() -> Figure:
     axes.set_yticks([], minor=True)
     axes.set_xlabel("momentum (weight of the new value)")
     axes.set_ylabel("error of the mean\n(standard deviations)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.32), ncols=2, fontsize=9)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, fontsize=9)
     return fig
