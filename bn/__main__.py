@@ -132,8 +132,8 @@ def _add_train(commands: Commands) -> None:
         "--study",
         choices=["population", "causes"],
         help="population: statistics that are recomputed after training, from shuffled and from "
-        "sorted mini-batches; causes: one mistake in each network that is worse at inference than "
-        "in training (default: moving averages at several momenta)",
+        "sorted mini-batches; causes: mistakes that make a network worse at inference than in "
+        "training (default: moving averages at several momenta)",
     )
     # as many as the book's records have, so that the command beside a record makes it again
     seeds_of = {mnist: 10, drift: 10, outside: 10, estimates: 5, running: 10, cifar: 3}

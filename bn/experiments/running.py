@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from bn.data import ImageDataset
 from bn.experiments import causes
 from bn.experiments import mnist as paper
-from bn.experiments.numpy_training import Batch, NumpyLearner
 from bn.experiments.protocol import Protocol
 from bn.experiments.statistics import (
     DEFAULT,
-    MovingAverages,
     Values,
+    WatchedLearner,
     batch_norms,
     batch_statistics,
     distance,
@@ -31,29 +30,12 @@ from bn.experiments.statistics import (
 )
 from bn.experiments.training import History
 from bn.experiments.trial import Curve, Final
-from bn.layers import Sequential
 from bn.reference import population_statistics
 
 #: Numbers of mini-batches that the statistics are recomputed from.
 COUNTS = (1, 2, 5, 10, 50, 1000)
 #: The averages that are also tried on the test images.
-TRIED = ("recomputed", "0.9", "0.1", "0.01", "0.001", "corrected", "cumulative")
-
-
-class WatchedLearner(NumpyLearner):
-    """A learner that keeps moving averages of every mini-batch's statistics."""
-
-    def __init__(self, network: Sequential, *given: Any, **settings: Any) -> None:
-        super().__init__(network, *given, **settings)
-        units = sum(norm.num_features for norm in batch_norms(network))
-        self.averages = MovingAverages(units)
-
-    def step(self, batch: Batch) -> float:
-        """Do one step, and update the averages with the statistics that it used."""
-        loss = super().step(batch)
-        mean, var, m = batch_statistics(self.network)
-        self.averages.update(mean, var * m / (m - 1))
-        return loss
+TRIED = ("recomputed", "0.99", "0.1", "0.01", "0.001", "corrected", "cumulative")
 
 
 def short(value: float) -> float:
@@ -172,7 +154,7 @@ class PopulationConfig(paper.Config):
     """
 
     batch_norm: bool = True
-    steps: int = 2000
+    steps: int = 1000
     by_class: bool = False
 
     def begin(self, seed: int, data: ImageDataset) -> "PopulationTrial":
@@ -290,6 +272,7 @@ def protocol(study: str) -> Protocol:
     compares = {
         "running": "moving averages of the statistics in training, at two learning rates",
         "running-population": "statistics from mini-batches that are shuffled and sorted by class",
-        "running-causes": "networks with one mistake each in what they do at inference",
+        "running-causes": "mistakes in what a trained network does at inference, after training with "
+        "mini-batches of two sizes",
     }
     return Protocol(compares[study], settings="same")

@@ -1,16 +1,19 @@
 """The statistics of a network's batch norms as one row of numbers: of a mini-batch, and running."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from bn.experiments.numpy_training import Batch, NumpyLearner
 from bn.layers import Sequential, softmax_cross_entropy
 from bn.reference import BatchNorm
 
 Values = NDArray[np.floating]
 
-#: Weights of the new value. 0.1 is PyTorch's default, 0.01 that of Keras and Flax (their 0.99);
-#: 0.9 is what comes of their convention's 0.1, or of PyTorch's 0.9.
-MOMENTA = (0.9, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+#: Weights of the new value. 0.1 is PyTorch's default, 0.01 that of Keras and Flax, which call it
+#: 0.99; 0.99 is what comes of taking over their number.
+MOMENTA = (0.99, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 #: The one whose average is also corrected for its start.
 CORRECTED = 0.01
 DEFAULT = 0.1
@@ -103,3 +106,19 @@ class MovingAverages:
         found["corrected"] = mean / (1 - start), (var - start) / (1 - start)
         found["cumulative"] = self.plain_mean, self.plain_var
         return found
+
+
+class WatchedLearner(NumpyLearner):
+    """A learner that keeps moving averages of every mini-batch's statistics."""
+
+    def __init__(self, network: Sequential, *given: Any, **settings: Any) -> None:
+        super().__init__(network, *given, **settings)
+        units = sum(norm.num_features for norm in batch_norms(network))
+        self.averages = MovingAverages(units)
+
+    def step(self, batch: Batch) -> float:
+        """Do one step, and update the averages with the statistics that it used."""
+        loss = super().step(batch)
+        mean, var, m = batch_statistics(self.network)
+        self.averages.update(mean, var * m / (m - 1))
+        return loss
