@@ -144,7 +144,7 @@ class CausesTrial(paper.MnistTrial):
 
     def with_infinity(self) -> Values:
         """Return a mini-batch of training images with one infinite pixel."""
-        batch = self.training_batches(1)[0]
+        batch: Values = self.training_batches(1)[0]
         batch[0, 0] = np.inf
         return batch
 

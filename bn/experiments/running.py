@@ -272,7 +272,7 @@ def protocol(study: str) -> Protocol:
     compares = {
         "running": "moving averages of the statistics in training, at two learning rates",
         "running-population": "statistics from mini-batches that are shuffled and sorted by class",
-        "running-causes": "mistakes in what a trained network does at inference, after training with "
-        "mini-batches of two sizes",
+        "running-causes": "mistakes in what a trained network does at inference, after training "
+        "with mini-batches of two sizes",
     }
     return Protocol(compares[study], settings="same")
