@@ -56,16 +56,8 @@ FIGURES = {
     "noise_ratio": "noise in training, relative",
     # running and recomputed statistics
     "loss_running": "test loss, running statistics",
-    "batch_accuracy": "accuracy in training mode",
-    "recomputed_accuracy": "accuracy, statistics recomputed",
-    "own_accuracy": "accuracy, statistics of the test images",
-    "mean_distance": "distance of the means",
-    "std_distance": "distance of the standard deviations",
-    "finite": "statistics are numbers",
-    "updates": "updates of the statistics",
-    "lost": "accuracy lost at inference",
-    "mended": "accuracy regained by recomputing",
-    "own_gain": "more with statistics of the test images",
+    "accuracy_recomputed": "test accuracy, statistics recomputed",
+    "own_gain": "more with statistics of the domain",
 }
 #: Figures that several estimates of the statistics have, as in ``mean_1_0.1_end``: what was
 #: measured (in which layer), the estimate, and after how many steps or from how many mini-batches.
@@ -89,6 +81,24 @@ AFTER_TRAINING = {
     "ema": "moving average",
     "one": "all as one mini-batch",
 }
+#: Mistakes at inference, and what they are compared with.
+MISTAKES = {
+    "healthy": "no mistake",
+    "own": "statistics of the test images",
+    "batches": "training mode",
+    "convention": "momentum 0.99",
+    "few_updates": "momentum 0.001",
+    "wrong_mode": "training mode, two at a time",
+    "wrong_mode_sorted": "training mode, a digit at a time",
+    "sorted_pass": "after a sorted pass",
+    "nan": "after an infinite pixel",
+    "not_saved": "statistics not saved",
+    "unfrozen": "after negatives",
+    "domain": "another domain",
+    "domain_own": "another domain, its own statistics",
+    "domain_batches": "another domain, training mode",
+}
+OF_MISTAKE = re.compile(rf"(accuracy|lost)_({'|'.join(MISTAKES)})")
 OF_ESTIMATE = re.compile(
     rf"({'|'.join(MEASURED)})(?:_(\d))?"
     rf"_({'|'.join([*WHILE_TRAINING, *AFTER_TRAINING])}|0\.\d+)(?:_(\d+|end))?"
@@ -123,7 +133,7 @@ SETTINGS = {
     "network": "network",
     "recompute": "mini-batches recomputed from",
     "by_class": "sorted by class",
-    "cause": "planted",
+    "flipped": "share of pixels flipped",
 }
 #: Arms, whole or the part before settings such as ``-lr0.1-std0.03``.
 ARMS = {
@@ -158,18 +168,8 @@ ARMS = {
     "fast": "learning rate 1",
     "shuffled": "shuffled",
     "sorted": "sorted by class",
-    "healthy": "no mistake",
-    "convention": "the other convention",
-    "convention-tiny": "the other convention, mini-batches of four",
-    "tiny-batches": "mini-batches of four",
-    "few-updates": "too few updates",
-    "wrong-mode": "training mode, two at a time",
-    "wrong-mode-sorted": "training mode, a digit at a time",
-    "sorted-pass": "a sorted pass",
-    "nan": "one infinite pixel",
-    "not-saved": "statistics not saved",
-    "new-domain": "another domain",
-    "unfrozen": "unfrozen",
+    "sixty": "mini-batches of 60",
+    "four": "mini-batches of four",
 }
 #: What stands behind an arm's name, and what it is called.
 BEHIND = {"lr": "rate", "std": "std", "gain": "std · √inputs"}
@@ -183,6 +183,8 @@ def figure(name: str) -> str:
     """Return what a figure is called, 'drift, layer 3' for ``drift_3``."""
     if name in FIGURES:
         return FIGURES[name]
+    if found := OF_MISTAKE.fullmatch(name):
+        return f"{MEASURED[found[1]]}, {MISTAKES[found[2]]}"
     if found := OF_ESTIMATE.fullmatch(name):
         return _of_estimate(*found.groups())
     if found := re.fullmatch(r"(\w+)_(\d+)", name):
