@@ -183,12 +183,11 @@ def test_mistakes_do_not_reach_each_other(data, causes_final):
 
 
 def test_the_arms():
-    assert set(arms("running")) == {"slow", "fast"}
-    assert arms("running", 10)["fast"] == replace(Config(), lr=1.0, steps=10)
+    assert arms("running", 10) == {"bn": replace(Config(), steps=10)}
     assert set(arms("running-causes")) == {"sixty", "four"}
     assert arms("running-population")["sorted"].by_class
     for study in running.STUDIES:
-        assert running.protocol(study).settings == "same"
+        assert running.protocol(study).settings == ("varied" if study == "running" else "same")
     with pytest.raises(ValueError, match="expected one of running"):
         arms("run")
 
