@@ -164,8 +164,6 @@ ARMS = {
     "mnist": "MNIST",
     "cifar": "CIFAR-10",
     # running and recomputed statistics
-    "slow": "learning rate 0.1",
-    "fast": "learning rate 1",
     "shuffled": "shuffled",
     "sorted": "sorted by class",
     "sixty": "mini-batches of 60",

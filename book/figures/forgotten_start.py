@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from bn.experiments import record
 from bn.style import GREY, INK, figure
 
-STUDY, ARM = "running", "slow"
+STUDY, ARM = "running", "bn"
 #: Kind of average: label, colour, dash, marker.
 KINDS = {
     "recomputed": ("recomputed at each step", INK, "-", "o"),

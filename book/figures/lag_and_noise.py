@@ -8,28 +8,27 @@ from bn.experiments.statistics import MOMENTA
 from bn.style import GREY, figure
 
 STUDY = "running"
-#: Arm and layer: label, colour, dash, marker.
+#: Layer: label, colour, dash, marker.
 LINES = {
-    ("slow", 1): ("layer 1, rate 0.1", "#0072b2", "-", "o"),
-    ("fast", 1): ("layer 1, rate 1", "#0072b2", "--", "s"),
-    ("slow", 3): ("layer 3, rate 0.1", "#d55e00", "-", "^"),
-    ("fast", 3): ("layer 3, rate 1", "#d55e00", "--", "v"),
+    1: ("layer 1", "#0072b2", "-", "o"),
+    2: ("layer 2", "#009e73", "--", "s"),
+    3: ("layer 3", "#d55e00", "-.", "^"),
 }
-#: Below these the start is still in the average after 2000 steps.
-SHOWN = [p for p in MOMENTA if p > 0.002]
+#: Below these the start is still in the average when the training ends.
+SHOWN = [p for p in MOMENTA if p > 0.005]
 
 
 def draw() -> Figure:
     runs = record.load(STUDY)
     m = runs[0].config["batch_size"]
     fig, axes = figure(3.6)
-    for (arm, layer), (label, color, dash, marker) in LINES.items():
-        of_arm = [run.curve for run in runs if run.arm == arm]
-        values = np.array([[c[f"mean_{layer}_{p:g}"][-1] for p in SHOWN] for c in of_arm], float)
+    for layer, (label, color, dash, marker) in LINES.items():
+        curves = [run.curve for run in runs]
+        values = np.array([[c[f"mean_{layer}_{p:g}"][-1] for p in SHOWN] for c in curves], float)
         low, middle, high = values.min(axis=0), values.mean(axis=0), values.max(axis=0)
         axes.errorbar(SHOWN, middle, [middle - low, high - middle], ls=dash, marker=marker, ms=5,
                       color=color, capsize=3, label=label)  # fmt: skip
-    p = np.geomspace(min(SHOWN), 0.9, 50)
+    p = np.geomspace(min(SHOWN), 0.99, 50)
     axes.plot(p, np.sqrt(p / (2 - p) / m), color=GREY, lw=1.2, label="noise, independent values")
     axes.set_xscale("log")
     axes.set_yscale("log")
