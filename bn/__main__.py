@@ -144,8 +144,18 @@ def _add_train(commands: Commands) -> None:
         help="depth: deep networks before training; training: the network of section 4.1 before "
         "and after it (default: depth)",
     )
+    running = experiments.add_parser(
+        "running", help="section 3.1: what a trained network takes for the population's statistics"
+    )
+    running.add_argument(
+        "--study",
+        choices=["population", "causes"],
+        help="population: statistics that are recomputed after training, from shuffled and from "
+        "sorted mini-batches; causes: mistakes that make a network worse at inference than in "
+        "training (default: moving averages at several momenta)",
+    )
     # as many as the book's records have, so that the command beside a record makes it again
-    seeds_of = dict.fromkeys((mnist, drift, outside, rates, jacobian), 10)
+    seeds_of = dict.fromkeys((mnist, drift, outside, running, rates, jacobian), 10)
     seeds_of |= {estimates: 5, cifar: 3}
     for each, seeds in seeds_of.items():
         length = "epochs" if each is cifar else "steps"

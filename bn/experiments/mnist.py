@@ -128,13 +128,14 @@ class MnistTrial(Trial):
     """
 
     learner: NumpyLearner
+    learner_type = NumpyLearner
 
     def __init__(self, config: "Config", seed: int, data: ImageDataset) -> None:
         self.config = config
         (self.train_x, self.train_labels), (other, self.labels) = split(data, config.held_out)
         self.other_x = other.astype(np.float32)
         self.steps = config.steps
-        self.learner = NumpyLearner(
+        self.learner = self.learner_type(
             self.build(np.random.default_rng([seed, 0])),
             self.train_x,
             self.train_labels,

@@ -7,6 +7,7 @@ Every layer has ``forward(x) -> y``, ``backward(dy) -> dx`` for the last forward
 
 from bn.layers.convolution import AvgPool2d, Conv2d, MaxPool2d
 from bn.layers.dense import Flatten, Layer, Linear, ReLU, Sigmoid
+from bn.layers.folding import fold
 from bn.layers.network import SGD, Sequential, softmax_cross_entropy
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "ReLU",
     "Sequential",
     "Sigmoid",
+    "fold",
     "softmax_cross_entropy",
 ]

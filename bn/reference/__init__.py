@@ -11,7 +11,11 @@ from bn.reference.backward_forms import (
     double_backward_by_steps,
 )
 from bn.reference.checks import NonFiniteError
-from bn.reference.inference import batch_norm_inference, batch_norm_inference_backward
+from bn.reference.inference import (
+    batch_norm_inference,
+    batch_norm_inference_backward,
+    fold_batch_norm,
+)
 from bn.reference.layer import BatchNorm
 from bn.reference.population import merge_statistics, population_statistics
 from bn.reference.second_order import batch_norm_double_backward
@@ -28,6 +32,7 @@ __all__ = [
     "batch_norm_inference",
     "batch_norm_inference_backward",
     "double_backward_by_steps",
+    "fold_batch_norm",
     "merge_statistics",
     "population_statistics",
 ]

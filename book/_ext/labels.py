@@ -75,7 +75,55 @@ FIGURES = {
     "var_values": "independent values, by the variance",
     "noise": "noise of a normalized value",
     "noise_ratio": "noise in training, relative",
+    # running and recomputed statistics
+    "loss_running": "test loss, running statistics",
+    "accuracy_recomputed": "test accuracy, statistics recomputed",
+    "own_gain": "more with statistics of the domain",
 }
+#: Figures that several estimates of the statistics have, as in ``mean_1_0.1_end``: what was
+#: measured (in which layer), the estimate, and after how many steps or from how many mini-batches.
+MEASURED = {
+    "accuracy": "test accuracy",
+    "test_loss": "test loss",
+    "lost": "accuracy lost",
+    "gap": "test loss added",
+    "mean": "error of the mean",
+    "std": "error of the standard deviation",
+    "var": "variance",
+}
+WHILE_TRAINING = {
+    "recomputed": "true statistics",
+    "corrected": "momentum 0.01, start removed",
+    "cumulative": "plain average",
+}
+AFTER_TRAINING = {
+    "algorithm2": "Algorithm 2",
+    "pooled": "pooled",
+    "ema": "moving average",
+    "one": "all as one mini-batch",
+}
+#: Mistakes at inference, and what they are compared with.
+MISTAKES = {
+    "healthy": "no mistake",
+    "own": "statistics of the test images",
+    "batches": "training mode",
+    "convention": "momentum 0.99",
+    "few_updates": "momentum 0.001",
+    "wrong_mode": "training mode, two at a time",
+    "wrong_mode_sorted": "training mode, a digit at a time",
+    "sorted_pass": "after a sorted pass",
+    "nan": "after an infinite pixel",
+    "not_saved": "statistics not saved",
+    "unfrozen": "after negatives",
+    "domain": "another domain",
+    "domain_own": "another domain, its own statistics",
+    "domain_batches": "another domain, training mode",
+}
+OF_MISTAKE = re.compile(rf"(accuracy|lost)_({'|'.join(MISTAKES)})")
+OF_ESTIMATE = re.compile(
+    rf"({'|'.join(MEASURED)})(?:_(\d))?"
+    rf"_({'|'.join([*WHILE_TRAINING, *AFTER_TRAINING])}|0\.\d+)(?:_(\d+|end))?"
+)
 SETTINGS = {
     "lr": "learning rate",
     "std": "initial std",
@@ -111,6 +159,9 @@ SETTINGS = {
     "then_lr": "rate of the second phase",
     "then_steps": "steps of the second phase",
     "watch": "filters followed",
+    "recompute": "mini-batches recomputed from",
+    "by_class": "sorted by class",
+    "flipped": "share of pixels flipped",
 }
 #: Arms, whole or the part before settings such as ``-lr0.1-std0.03``.
 ARMS = {
@@ -156,6 +207,11 @@ ARMS = {
     # two networks
     "mnist": "MNIST",
     "cifar": "CIFAR-10",
+    # running and recomputed statistics
+    "shuffled": "shuffled",
+    "sorted": "sorted by class",
+    "sixty": "mini-batches of 60",
+    "four": "mini-batches of four",
 }
 #: What stands behind an arm's name, and what it is called.
 BEHIND = {
@@ -175,6 +231,10 @@ def figure(name: str) -> str:
     """Return what a figure is called, 'drift, layer 3' for ``drift_3``."""
     if name in FIGURES:
         return FIGURES[name]
+    if found := OF_MISTAKE.fullmatch(name):
+        return f"{MEASURED[found[1]]}, {MISTAKES[found[2]]}"
+    if found := OF_ESTIMATE.fullmatch(name):
+        return _of_estimate(*found.groups())
     if found := re.fullmatch(r"(\w+)_(\d+)", name):
         return f"{figure(found[1])}, layer {found[2]}"
     if found := re.fullmatch(r"start_(\w+)", name):
@@ -184,6 +244,16 @@ def figure(name: str) -> str:
     if found := re.fullmatch(r"training_(\w+)", name):
         return f"{figure(found[1])} in training mode"
     raise LabelError(f"the figure {name!r} has no words in book/_ext/labels.py")
+
+
+def _of_estimate(what: str, layer: str | None, estimate: str, when: str | None) -> str:
+    words = [MEASURED[what], f"layer {layer}" if layer else ""]
+    if estimate in AFTER_TRAINING:
+        words += [AFTER_TRAINING[estimate], f"{when} mini-batches" if when else ""]
+    else:
+        words.append(WHILE_TRAINING.get(estimate, f"momentum {estimate}"))
+        words.append("at the end" if when == "end" else f"after {when} steps")
+    return ", ".join(word for word in words if word)
 
 
 def setting(name: str) -> str:

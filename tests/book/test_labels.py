@@ -14,6 +14,10 @@ from bn.experiments import record
         ("training_noise_1", "noise of a normalized value in training mode, layer 1"),
         ("noise_60", "noise of a normalized value, batches of 60"),
         ("training_loss", "loss on the training set"),
+        ("mean_1_0.1_end", "error of the mean, layer 1, momentum 0.1, at the end"),
+        ("accuracy_corrected_100", "test accuracy, momentum 0.01, start removed, after 100 steps"),
+        ("lost_pooled_10", "accuracy lost, pooled, 10 mini-batches"),
+        ("var_3_one", "variance, layer 3, all as one mini-batch"),
     ],
 )
 def test_figures(labels, key, words):

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from bn.data import mnist as load_mnist
-from bn.experiments import drift, jacobian, mnist, outside, rates
+from bn.experiments import drift, jacobian, mnist, outside, rates, running
 from bn.experiments.record import ROOT, load
 from bn.experiments.trial import run
 
@@ -19,7 +19,7 @@ STUDIES = {
     study: experiment
     for experiment in (mnist, drift, outside, rates)
     for study in experiment.STUDIES
-} | {"jacobian-training": jacobian}
+} | {"jacobian-training": jacobian, "running": running}
 #: Two programs that compute the same in another order differ by rounding, which grows while they
 #: train, but by far less than two orders of the same images: some percent.
 ROUNDING = 2e-3
@@ -52,7 +52,7 @@ def test_a_study_begins_as_recorded(study, data):
         if experiment is drift:
             config = replace(config, every=step)
         again = run(config, first, data)
-        key = "loss" if "loss" in curve else "spread_1"
+        key = next(key for key in ("loss", "spread_1", "mean_1_0.1") if key in curve)
         got, expected = again.curve[key][-1], curve[key][curve["step"].index(step)]
         if key == "loss" and expected > THROWN_ABOUT:
             continue
