@@ -20,7 +20,9 @@ def draw() -> Figure:
     def points(
         axis: Axes, name: str, mark: str, color: str, label: str, by: float = 1, aside: float = 0
     ) -> None:
-        values = [[by * (r.final[name] or 0) for r in runs if r.config["group"] == g] for g in sizes]
+        values = [
+            [by * (r.final[name] or 0) for r in runs if r.config["group"] == g] for g in sizes
+        ]
         middle = np.array([np.mean(each) for each in values])
         low = middle - [min(each) for each in values]
         high = np.array([max(each) for each in values]) - middle
@@ -33,7 +35,7 @@ def draw() -> Figure:
     points(above, "training_loss", "s--", TRAINING, "images trained on")
     above.set_ylabel("loss, inference mode")
     above.set_ylim(0, None)
-    above.legend(loc="center left", bbox_to_anchor=(0, 0.6))
+    above.legend(loc="center right", bbox_to_anchor=(1, 0.45))
     points(below, "test_accuracy", "o-", TEST, "running statistics", 100, -0.08)
     points(below, "test_accuracy_whole", "^:", OTHER, "of all images", 100, 0.08)
     points(below, "test_accuracy_groups", "s--", TRAINING, "training mode, in groups", 100)

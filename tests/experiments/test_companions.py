@@ -7,6 +7,7 @@ import pytest
 
 from bn.data import ImageDataset
 from bn.experiments import companions as experiment
+from bn.experiments import record
 from bn.experiments.companions import (
     BINS,
     SIZES,
@@ -19,6 +20,7 @@ from bn.experiments.companions import (
     shift_of,
 )
 from bn.experiments.estimates import one_example
+from bn.experiments.record import load
 from bn.experiments.trial import run, trained
 from bn.reference import batch_norm_forward
 
@@ -127,3 +129,11 @@ def test_the_arms():
     assert experiment.protocol("companions").settings == "varied"
     with pytest.raises(ValueError, match="expected companions"):
         arms("companion")
+
+
+def test_the_committed_record_is_of_this_configuration():
+    runs = load("companions", record.ROOT / "results")
+    assert len(runs) >= 5
+    for each in runs:
+        assert record.same_config(each.config, Config())
+        assert each.curve["z"] == [*BINS]

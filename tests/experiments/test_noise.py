@@ -221,3 +221,13 @@ def test_the_sweep_decides_the_rates():
         assert noise.protocol(study).compares
     with pytest.raises(ValueError, match="noise-groups"):
         arms("noise")
+
+
+def test_the_committed_records_are_of_these_configurations(monkeypatch):
+    monkeypatch.setenv("BN_RESULTS_DIR", str(record.ROOT / "results"))
+    for study in noise.STUDIES:
+        configs = arms(study)
+        runs = load(study)
+        assert {each.arm for each in runs} == set(configs)
+        for each in runs:
+            assert record.same_config(each.config, configs[each.arm])
