@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bn.data import ImageDataset
-from bn.experiments import noise
+from bn.experiments import noise, record
 from bn.experiments.images import Colours, Images
 from bn.experiments.noise import (
     GROUPS,
@@ -21,7 +21,7 @@ from bn.experiments.noise import (
     norms_in_training,
     use_whole_set,
 )
-from bn.experiments.record import RecordError, Run, save
+from bn.experiments.record import RecordError, Run, load, save
 from bn.experiments.trial import run
 
 
