@@ -142,7 +142,7 @@ def _add_train(commands: Commands) -> None:
     )
     # as many as the book's records have, so that the command beside a record makes it again
     seeds_of = {mnist: 10, drift: 10, outside: 10, estimates: 5, cifar: 3}
-    seeds_of |= {companions: 10, noise: 5}
+    seeds_of |= {companions: 5, noise: 5}
     for each, seeds in seeds_of.items():
         length = "epochs" if each in (cifar, noise) else "steps"
         each.set_defaults(length=length)
