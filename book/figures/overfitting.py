@@ -12,9 +12,9 @@ STUDY = "noise-dropout"
 def draw() -> Figure:
     runs = record.load(STUDY)
     fig, axes = figure(6.4, 3, 1, sharex=True)
-    labels = {"0": "no dropout", "50": "dropout 0.5"}
+    labels = {"0": "no dropout", "25": "dropout 0.25"}
     for side in SIDES:
-        for dropout, width in (("0", 1.8), ("50", 1.0)):
+        for dropout, width in (("0", 1.8), ("25", 1.0)):
             curves = [run.curve for run in runs if run.arm == f"{side}-{dropout}"]
             label = f"{SIDES[side]['label']}, {labels[dropout]}"
             look = {"label": label, "lw": width, "marker": "o" if dropout == "0" else "^", "ms": 4}
