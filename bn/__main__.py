@@ -154,11 +154,26 @@ def _add_train(commands: Commands) -> None:
         "sorted mini-batches; causes: mistakes that make a network worse at inference than in "
         "training (default: moving averages at several momenta)",
     )
+    companions = experiments.add_parser(
+        "companions", help="section 3.4: one example among others that are drawn anew"
+    )
+    companions.set_defaults(study=None)
+    noise = experiments.add_parser(
+        "noise", help="section 3.4: groups that share statistics, and dropout, in PyTorch"
+    )
+    noise.add_argument(
+        "--study",
+        choices=["sweep", "groups", "dropout"],
+        default="groups",
+        help="sweep: learning rates; groups: parts of a mini-batch that share their statistics; "
+        "dropout: with and without batch norm, each at its best rate of the sweep "
+        "(default: groups)",
+    )
     # as many as the book's records have, so that the command beside a record makes it again
     seeds_of = dict.fromkeys((mnist, drift, outside, running, rates, jacobian), 10)
-    seeds_of |= {estimates: 5, cifar: 3}
+    seeds_of |= {estimates: 5, companions: 5, noise: 5, cifar: 3}
     for each, seeds in seeds_of.items():
-        length = "epochs" if each is cifar else "steps"
+        length = "epochs" if each in (cifar, noise) else "steps"
         each.set_defaults(length=length)
         each.add_argument(
             "--seeds", type=at_least_1, default=seeds, help=f"seeds per arm (default: {seeds})"

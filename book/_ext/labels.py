@@ -79,6 +79,34 @@ FIGURES = {
     "loss_running": "test loss, running statistics",
     "accuracy_recomputed": "test accuracy, statistics recomputed",
     "own_gain": "more with statistics of the domain",
+    # one example among companions
+    "noise_4": "noise of a normalized value, batches of 4",
+    "noise_theory_4": "the same by theory, batches of 4",
+    "noise_leading_4": "its leading term, batches of 4",
+    "noise_16": "noise of a normalized value, batches of 16",
+    "noise_theory_16": "the same by theory, batches of 16",
+    "noise_leading_16": "its leading term, batches of 16",
+    "noise_theory_60": "the same by theory, batches of 60",
+    "noise_leading_60": "its leading term, batches of 60",
+    "flips_4": "share of changed classes, batches of 4",
+    "spread_4": "spread of the probability, batches of 4",
+    "flips_16": "share of changed classes, batches of 16",
+    "spread_16": "spread of the probability, batches of 16",
+    "flips_60": "share of changed classes, batches of 60",
+    "spread_60": "spread of the probability, batches of 60",
+    "flips_250": "share of changed classes, batches of 250",
+    "spread_250": "spread of the probability, batches of 250",
+    # groups that share statistics, and dropout
+    "training_accuracy": "accuracy on the images trained on",
+    "test_loss": "test loss",
+    "gap": "test loss minus training loss",
+    "accuracy_gap": "training accuracy minus test accuracy",
+    "test_accuracy_whole": "test accuracy, statistics of all training images",
+    "test_loss_whole": "test loss, statistics of all training images",
+    "training_loss_whole": "training loss, statistics of all training images",
+    "test_accuracy_groups": "test accuracy in training mode, in groups",
+    "test_loss_groups": "test loss in training mode, in groups",
+    "flips": "share of changed classes",
 }
 #: Figures that several estimates of the statistics have, as in ``mean_1_0.1_end``: what was
 #: measured (in which layer), the estimate, and after how many steps or from how many mini-batches.
@@ -162,6 +190,13 @@ SETTINGS = {
     "recompute": "mini-batches recomputed from",
     "by_class": "sorted by class",
     "flipped": "share of pixels flipped",
+    # one example among companions; groups and dropout
+    "examples": "examples followed",
+    "draws": "draws of companions",
+    "orders": "orders of the images",
+    "group": "examples that share statistics",
+    "dropout": "dropout",
+    "norm": "place of batch normalization",
 }
 #: Arms, whole or the part before settings such as ``-lr0.1-std0.03``.
 ARMS = {
@@ -212,6 +247,18 @@ ARMS = {
     "sorted": "sorted by class",
     "sixty": "mini-batches of 60",
     "four": "mini-batches of four",
+    # groups that share statistics, and dropout
+    "group4": "groups of 4",
+    "group8": "groups of 8",
+    "group16": "groups of 16",
+    "group32": "groups of 32",
+    "group128": "whole mini-batches",
+    "plain-0": "without BN, no dropout",
+    "plain-25": "without BN, dropout 0.25",
+    "plain-50": "without BN, dropout 0.5",
+    "bn-0": "with BN, no dropout",
+    "bn-25": "with BN, dropout 0.25",
+    "bn-50": "with BN, dropout 0.5",
 }
 #: What stands behind an arm's name, and what it is called.
 BEHIND = {
