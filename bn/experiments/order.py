@@ -11,6 +11,7 @@ normalization before g, gives a reason and no measurement, and says nothing of d
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -142,7 +143,7 @@ def build(config: Config, rng: np.random.Generator, seed: int = 0) -> Sequential
 
     Equal generators give every kind the same weights, and equal seeds the same dropout.
     """
-    nonlinearity = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}[config.nonlinearity]
+    kinds: dict[str, Callable[[], Layer]] = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
     layers: list[Layer] = []
     inputs = 784
     for number in range(3):
@@ -151,7 +152,7 @@ def build(config: Config, rng: np.random.Generator, seed: int = 0) -> Sequential
         layers.append(Linear(inputs, config.hidden, std=std, rng=rng, bias=bias))
         for place in ("before", "after"):
             if place == "after":
-                layers.append(nonlinearity())
+                layers.append(kinds[config.nonlinearity]())
             if config.norm == place:
                 layers += batch_norm(config.hidden, config.eps)
             if config.dropout == place:
