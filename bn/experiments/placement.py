@@ -154,8 +154,8 @@ POSITION_RATES = (0.05, 0.2)
 SWEEP: dict[str, Any] = {"epochs": 1, "held_out": 10_000}
 SWEEP_SEED = 100
 #: Epochs of the comparison; images and epochs of the study of positions.
-EPOCHS = 3
-FEW: dict[str, Any] = {"images": 2000, "epochs": 8}
+EPOCHS = 2
+FEW: dict[str, Any] = {"images": 2000, "epochs": 6}
 STUDIES = ("placement-sweep", "placement-best", "placement-positions")
 
 
