@@ -1,10 +1,10 @@
-"""Which values of a layer share a mean: an array of examples, maps and positions, cut three ways."""
+"""Which values of a layer share a mean: examples, maps and positions, cut three ways."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from bn.style import GREY, INK, SIDES, figure
+from bn.style import INK, SIDES, figure
 
 MAPS, EXAMPLES = 4, 4
 #: How far one step backwards goes to the right and up.
@@ -35,7 +35,7 @@ def block(ax: Axes, rows: int, shared: tuple[int, tuple[int, ...]]) -> None:
 
 
 def draw() -> Figure:
-    fig, axes = figure(2.5, 1, 3)
+    fig, axes = figure(2.1, 1, 3)
     panels = (
         ("fully connected", "$m$ values", 1, (1, (0,)), "features"),
         ("per position", "$m$ values", 4, (1, (3,)), "maps"),
@@ -55,5 +55,4 @@ def draw() -> Figure:
         ax.set_ylim(-1.1, 4 + EXAMPLES * BACK[1] + 0.1)
         ax.set_aspect("equal")
         ax.axis("off")
-    fig.patch.set_edgecolor(GREY)
     return fig
