@@ -73,6 +73,16 @@ def test_only_the_norms_of_maps_are_replaced():
     assert not any(isinstance(m, nn.BatchNorm2d) for m in other)
     assert other(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
+    def count(network, norms):  # the numbers in the chapter
+        kinds = nn.BatchNorm2d | BatchNormPositions
+        return sum(
+            p.numel() for m in network if isinstance(m, kinds) == norms for p in m.parameters()
+        )
+
+    assert (count(network, True), count(other, True)) == (160, 53_248)
+    weights = sum(p.numel() for p in network.parameters() if p.ndim > 1)
+    assert weights == 81_072
+
 
 @pytest.mark.parametrize("norm", ["none", "before", "after"])
 def test_a_run_records_what_it_did(data, norm):
