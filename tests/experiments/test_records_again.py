@@ -11,12 +11,14 @@ from dataclasses import replace
 import pytest
 
 from bn.data import mnist as load_mnist
-from bn.experiments import drift, mnist, outside
+from bn.experiments import drift, mnist, order, outside
 from bn.experiments.record import ROOT, load
 from bn.experiments.trial import run
 
 STUDIES = {
-    study: experiment for experiment in (mnist, drift, outside) for study in experiment.STUDIES
+    study: experiment
+    for experiment in (mnist, drift, outside, order)
+    for study in experiment.STUDIES
 }
 #: Two programs that compute the same in another order differ by rounding, which grows while they
 #: train, but by far less than two orders of the same images: some percent.
