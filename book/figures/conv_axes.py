@@ -1,5 +1,7 @@
 """Which values of a layer share a mean: examples, maps and positions, cut three ways."""
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
@@ -16,7 +18,7 @@ def block(ax: Axes, rows: int, shared: tuple[int, tuple[int, ...]]) -> None:
     """Draw a block of cells; coloured are those of one map and of some rows."""
     chosen, of_rows = shared
 
-    def cell(corners: list[tuple[float, float, float]], coloured: bool) -> None:
+    def cell(corners: Sequence[tuple[float, float, float]], coloured: bool) -> None:
         points = [(x + z * BACK[0], y + z * BACK[1]) for x, y, z in corners]
         color = SHARED if coloured else REST
         ax.add_patch(Polygon(points, facecolor=color, edgecolor=INK, lw=0.7))
