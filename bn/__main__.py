@@ -169,11 +169,43 @@ def _add_train(commands: Commands) -> None:
         "dropout: with and without batch norm, each at its best rate of the sweep "
         "(default: groups)",
     )
+    order = experiments.add_parser(
+        "order", help="section 3.2: before or after the nonlinearity, and dropout, on MNIST"
+    )
+    order.add_argument(
+        "--study",
+        choices=["relu", "sigmoid", "tanh", "sweep", "best"],
+        default="relu",
+        help="relu, sigmoid, tanh: every place of batch normalization and of dropout at three "
+        "learning rates; sweep: more rates, without dropout; best: each network at its best rate "
+        "of the sweep (default: relu)",
+    )
+    pixels = experiments.add_parser(
+        "pixels", help="section 3.2: inputs that are not normalized, on MNIST"
+    )
+    pixels.add_argument(
+        "--study",
+        choices=["sweep", "best"],
+        default="best",
+        help="sweep: learning rates for each treatment of the inputs; best: each at its best rate "
+        "of the sweep (default: best)",
+    )
+    placement = experiments.add_parser(
+        "placement", help="section 3.2: before or after the ReLU, and per position, on CIFAR-10"
+    )
+    placement.add_argument(
+        "--study",
+        choices=["sweep", "best", "positions"],
+        default="best",
+        help="sweep: learning rates; best: before the ReLU, after it and nowhere, each at the best "
+        "rate of the sweep; positions: statistics of each map or of each position, from few "
+        "images (default: best)",
+    )
     # as many as the book's records have, so that the command beside a record makes it again
-    seeds_of = dict.fromkeys((mnist, drift, outside, running, rates, jacobian), 10)
-    seeds_of |= {estimates: 5, companions: 5, noise: 5, cifar: 3}
+    seeds_of = dict.fromkeys((mnist, drift, outside, running, order, pixels, rates, jacobian), 10)
+    seeds_of |= {estimates: 5, companions: 5, placement: 5, noise: 5, cifar: 3}
     for each, seeds in seeds_of.items():
-        length = "epochs" if each in (cifar, noise) else "steps"
+        length = "epochs" if each in (cifar, placement, noise) else "steps"
         each.set_defaults(length=length)
         each.add_argument(
             "--seeds", type=at_least_1, default=seeds, help=f"seeds per arm (default: {seeds})"

@@ -11,14 +11,15 @@ from dataclasses import replace
 import pytest
 
 from bn.data import mnist as load_mnist
-from bn.experiments import drift, jacobian, mnist, outside, rates, running
+from bn.experiments import drift, jacobian, mnist, order, outside, rates, running
 from bn.experiments.record import ROOT, load
 from bn.experiments.trial import run
 
 STUDIES = {
     study: experiment
-    for experiment in (mnist, drift, outside, rates)
+    for experiment in (mnist, drift, outside, order, rates)
     for study in experiment.STUDIES
+    if experiment is not order or (ROOT / "results" / f"{study}.json").is_file()
 } | {"jacobian-training": jacobian, "running": running}
 #: Two programs that compute the same in another order differ by rounding, which grows while they
 #: train, but by far less than two orders of the same images: some percent.
@@ -39,7 +40,8 @@ def test_a_study_begins_as_recorded(study, data):
     arms = experiment.arms(study)
     runs = load(study, ROOT / "results")
     first = min(each.seed for each in runs)
-    wanted = [*arms][:: max(1, len(arms) // 8)]  # of a sweep, some
+    made = [arm for arm in arms if arm in {each.arm for each in runs}]
+    wanted = made[:: max(1, len(made) // 8)]  # of a sweep, some
     compared = 0
     for recorded in (each for each in runs if each.seed == first and each.arm in wanted):
         curve = recorded.curve
