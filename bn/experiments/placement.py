@@ -149,7 +149,7 @@ def around_relus(network: nn.Module, x: torch.Tensor) -> list[tuple[torch.Tensor
 
 
 #: Highest learning rates: of the sweep, and of the study of positions.
-RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 POSITION_RATES = (0.05, 0.2)
 SWEEP: dict[str, Any] = {"epochs": 1, "held_out": 10_000}
 SWEEP_SEED = 100
