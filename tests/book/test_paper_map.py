@@ -404,6 +404,9 @@ def test_sections_1_to_3_have_no_hole(markers, root):
         for comment in re.findall(r"^%(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE):
             for word in ("paper", "measured"):
                 marked["chapter"].update(markers.ids_in(comment, word))
+    for path in (root / "notebooks").glob("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            marked["notebook"].update(cell["metadata"].get("paper", ()))
     holes = [
         f"{entry.id}: {kind}"
         for entry in entries.values()
