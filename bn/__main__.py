@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 #: The longest limit that is taken, in seconds: the system's own clocks take no more than 24 days.
 LONGEST = 1_000_000
@@ -74,6 +74,148 @@ def _add_data(commands: Commands) -> None:
     parser.set_defaults(run=run)
 
 
+class Experiment(NamedTuple):
+    """What ``train`` can be called with; `seeds` are as many as the book's records have.
+
+    So the command that stands beside a record makes it again.
+    """
+
+    name: str
+    help: str
+    seeds: int
+    studies: tuple[str, ...] = ()
+    default: str | None = None  # None: the study without a name
+    help_of_studies: str = ""
+    length: str = "steps"
+
+
+EXPERIMENTS = (
+    Experiment(
+        "mnist",
+        "section 4.1: MNIST, sigmoids, in NumPy",
+        10,
+        ("paper", "sweep", "best", "fastest"),
+        "paper",
+        "paper: both networks at the same settings; sweep: a grid of learning rates and "
+        "initial scales; best and fastest: each network at the cell of that grid with the "
+        "highest accuracy, or the fewest steps to 90 %% (default: paper)",
+    ),
+    Experiment(
+        "cifar",
+        "CIFAR-10, convolutions, in PyTorch",
+        3,
+        ("rates", "sweep"),
+        "rates",
+        "sweep: learning rates, in shorter runs; rates: both networks at the best rate of the "
+        "sweep and at five times it (default: rates)",
+        length="epochs",
+    ),
+    Experiment(
+        "drift",
+        "section 1: how the inputs of sigmoids move",
+        10,
+        ("deep",),
+        None,
+        "deep: six hidden layers (default: the three of section 4.1, at two learning rates)",
+    ),
+    Experiment(
+        "outside",
+        "section 2: normalization that is ignored",
+        10,
+        ("sigmoid", "relu", "fast", "which", "settings"),
+        "sigmoid",
+        "sigmoid, relu: networks whose gradient takes the statistics for constants, and "
+        "networks whose gradient does not; fast: sigmoids at ten times the rate; which: only "
+        "the mean, or only the variance, is taken for a constant; settings: with and without "
+        "batch normalization at several rates and initial weights (default: sigmoid)",
+    ),
+    Experiment(
+        "estimates",
+        "section 3: how good the mean and variance of a mini-batch are",
+        5,
+        ("layers",),
+        None,
+        "layers: every batch norm of this network and of a convolutional one (default: the "
+        "last of this network)",
+    ),
+    Experiment(
+        "rates",
+        "section 3.3: learning rates, over six decades",
+        10,
+        ("sigmoid", "relu", "sigmoid-best", "relu-best", "decay"),
+        "sigmoid",
+        "sigmoid, relu: networks with and without batch normalization at every rate, with "
+        "images held out; -best: both at their best rates; decay: how weights grow and turn "
+        "(default: sigmoid)",
+    ),
+    Experiment(
+        "jacobian",
+        "section 3.3: the singular values of a layer's Jacobian",
+        10,
+        ("depth", "training"),
+        "depth",
+        "depth: deep networks before training; training: the network of section 4.1 before and "
+        "after it (default: depth)",
+    ),
+    Experiment(
+        "running",
+        "section 3.1: what a trained network takes for the population's statistics",
+        10,
+        ("population", "causes"),
+        None,
+        "population: statistics that are recomputed after training, from shuffled and from "
+        "sorted mini-batches; causes: mistakes that make a network worse at inference than in "
+        "training (default: moving averages at several momenta)",
+    ),
+    Experiment(
+        "companions",
+        "section 3.4: one example among others that are drawn anew",
+        5,
+    ),
+    Experiment(
+        "noise",
+        "section 3.4: groups that share statistics, and dropout, in PyTorch",
+        5,
+        ("sweep", "groups", "dropout"),
+        "groups",
+        "sweep: learning rates; groups: parts of a mini-batch that share their statistics; "
+        "dropout: with and without batch norm, each at its best rate of the sweep (default: "
+        "groups)",
+        length="epochs",
+    ),
+    Experiment(
+        "order",
+        "section 3.2: before or after the nonlinearity, and dropout, on MNIST",
+        10,
+        ("relu", "sigmoid", "tanh", "sweep", "best"),
+        "relu",
+        "relu, sigmoid, tanh: every place of batch normalization and of dropout at three "
+        "learning rates; sweep: more rates, without dropout; best: each network at its best "
+        "rate of the sweep (default: relu)",
+    ),
+    Experiment(
+        "pixels",
+        "section 3.2: inputs that are not normalized, on MNIST",
+        10,
+        ("sweep", "best"),
+        "best",
+        "sweep: learning rates for each treatment of the inputs; best: each at its best rate "
+        "of the sweep (default: best)",
+    ),
+    Experiment(
+        "placement",
+        "section 3.2: before or after the ReLU, and per position, on CIFAR-10",
+        5,
+        ("sweep", "best", "positions"),
+        "best",
+        "sweep: learning rates; best: before the ReLU, after it and nowhere, each at the best "
+        "rate of the sweep; positions: statistics of each map or of each position, from few "
+        "images (default: best)",
+        length="epochs",
+    ),
+)
+
+
 def _add_train(commands: Commands) -> None:
     parser = commands.add_parser(
         "train",
@@ -82,140 +224,32 @@ def _add_train(commands: Commands) -> None:
         "Runs that are recorded already are not repeated: interrupt it and call it again.",
     )
     experiments = parser.add_subparsers(required=True, dest="experiment", metavar="EXPERIMENT")
-    mnist = experiments.add_parser("mnist", help="section 4.1: MNIST, sigmoids, in NumPy")
-    mnist.add_argument(
-        "--study",
-        choices=["paper", "sweep", "best", "fastest"],
-        default="paper",
-        help="paper: both networks at the same settings; sweep: a grid of learning rates and "
-        "initial scales; best and fastest: each "
-        "network at the cell of that grid with the highest accuracy, or the fewest steps to 90 % "
-        "(default: paper)",
-    )
-    cifar = experiments.add_parser("cifar", help="CIFAR-10, convolutions, in PyTorch")
-    cifar.add_argument(
-        "--study",
-        choices=["rates", "sweep"],
-        default="rates",
-        help="sweep: learning rates, in shorter runs; rates: both networks at the best rate of "
-        "the sweep and at five times it (default: rates)",
-    )
-    drift = experiments.add_parser("drift", help="section 1: how the inputs of sigmoids move")
-    drift.add_argument(
-        "--study",
-        choices=["deep"],
-        help="deep: six hidden layers (default: the three of section 4.1, at two learning rates)",
-    )
-    outside = experiments.add_parser("outside", help="section 2: normalization that is ignored")
-    outside.add_argument(
-        "--study",
-        choices=["sigmoid", "relu", "fast", "which", "settings"],
-        default="sigmoid",
-        help="sigmoid, relu: networks whose gradient takes the statistics for constants, and "
-        "networks whose gradient does not; fast: sigmoids at ten times the rate; which: only "
-        "the mean, or only the variance, is taken for a constant; settings: with and without "
-        "batch normalization at several rates and initial weights (default: sigmoid)",
-    )
-    estimates = experiments.add_parser(
-        "estimates", help="section 3: how good the mean and variance of a mini-batch are"
-    )
-    estimates.add_argument(
-        "--study",
-        choices=["layers"],
-        help="layers: every batch norm of this network and of a convolutional one "
-        "(default: the last of this network)",
-    )
-    rates = experiments.add_parser("rates", help="section 3.3: learning rates, over six decades")
-    rates.add_argument(
-        "--study",
-        choices=["sigmoid", "relu", "sigmoid-best", "relu-best", "decay"],
-        default="sigmoid",
-        help="sigmoid, relu: networks with and without batch normalization at every rate, with "
-        "images held out; -best: both at their best rates; decay: how weights grow and turn "
-        "(default: sigmoid)",
-    )
-    jacobian = experiments.add_parser(
-        "jacobian", help="section 3.3: the singular values of a layer's Jacobian"
-    )
-    jacobian.add_argument(
-        "--study",
-        choices=["depth", "training"],
-        default="depth",
-        help="depth: deep networks before training; training: the network of section 4.1 before "
-        "and after it (default: depth)",
-    )
-    running = experiments.add_parser(
-        "running", help="section 3.1: what a trained network takes for the population's statistics"
-    )
-    running.add_argument(
-        "--study",
-        choices=["population", "causes"],
-        help="population: statistics that are recomputed after training, from shuffled and from "
-        "sorted mini-batches; causes: mistakes that make a network worse at inference than in "
-        "training (default: moving averages at several momenta)",
-    )
-    companions = experiments.add_parser(
-        "companions", help="section 3.4: one example among others that are drawn anew"
-    )
-    companions.set_defaults(study=None)
-    noise = experiments.add_parser(
-        "noise", help="section 3.4: groups that share statistics, and dropout, in PyTorch"
-    )
-    noise.add_argument(
-        "--study",
-        choices=["sweep", "groups", "dropout"],
-        default="groups",
-        help="sweep: learning rates; groups: parts of a mini-batch that share their statistics; "
-        "dropout: with and without batch norm, each at its best rate of the sweep "
-        "(default: groups)",
-    )
-    order = experiments.add_parser(
-        "order", help="section 3.2: before or after the nonlinearity, and dropout, on MNIST"
-    )
-    order.add_argument(
-        "--study",
-        choices=["relu", "sigmoid", "tanh", "sweep", "best"],
-        default="relu",
-        help="relu, sigmoid, tanh: every place of batch normalization and of dropout at three "
-        "learning rates; sweep: more rates, without dropout; best: each network at its best rate "
-        "of the sweep (default: relu)",
-    )
-    pixels = experiments.add_parser(
-        "pixels", help="section 3.2: inputs that are not normalized, on MNIST"
-    )
-    pixels.add_argument(
-        "--study",
-        choices=["sweep", "best"],
-        default="best",
-        help="sweep: learning rates for each treatment of the inputs; best: each at its best rate "
-        "of the sweep (default: best)",
-    )
-    placement = experiments.add_parser(
-        "placement", help="section 3.2: before or after the ReLU, and per position, on CIFAR-10"
-    )
-    placement.add_argument(
-        "--study",
-        choices=["sweep", "best", "positions"],
-        default="best",
-        help="sweep: learning rates; best: before the ReLU, after it and nowhere, each at the best "
-        "rate of the sweep; positions: statistics of each map or of each position, from few "
-        "images (default: best)",
-    )
-    # as many as the book's records have, so that the command beside a record makes it again
-    seeds_of = dict.fromkeys((mnist, drift, outside, running, order, pixels, rates, jacobian), 10)
-    seeds_of |= {estimates: 5, companions: 5, placement: 5, noise: 5, cifar: 3}
-    for each, seeds in seeds_of.items():
-        length = "epochs" if each in (cifar, placement, noise) else "steps"
-        each.set_defaults(length=length)
-        each.add_argument(
-            "--seeds", type=at_least_1, default=seeds, help=f"seeds per arm (default: {seeds})"
+    for each in EXPERIMENTS:
+        experiment = experiments.add_parser(each.name, help=each.help)
+        experiment.set_defaults(study=each.default, length=each.length)
+        if each.studies:
+            experiment.add_argument(
+                "--study",
+                choices=each.studies,
+                default=each.default,
+                help=each.help_of_studies,
+            )
+        experiment.add_argument(
+            "--seeds",
+            type=at_least_1,
+            default=each.seeds,
+            help=f"seeds per arm (default: {each.seeds})",
         )
-        each.add_argument(
+        experiment.add_argument(
             "--only", nargs="+", metavar="ARM", help="only these arms of the study (default: all)"
         )
-        each.add_argument("--jobs", type=at_least_1, default=1, help="runs at once (default: 1)")
-        each.add_argument(
-            f"--{length}", type=at_least_1, help="another length of training, in a record apart"
+        experiment.add_argument(
+            "--jobs", type=at_least_1, default=1, help="runs at once (default: 1)"
+        )
+        experiment.add_argument(
+            f"--{each.length}",
+            type=at_least_1,
+            help="another length of training, in a record apart",
         )
 
     def run(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bn.__main__ import main
+from bn.__main__ import EXPERIMENTS, main
 
 MORE_THAN_0 = "is not a number of seconds above 0"
 COUNTED = "is not a whole number, at least 1"
@@ -50,6 +50,14 @@ def test_wrong_usage(tmp_path, monkeypatch, capsys, arguments, said):
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("experiment", [each.name for each in EXPERIMENTS])
+def test_every_experiment_has_help(capsys, experiment):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", experiment, "--help"])
+    assert ended.value.code == 0
+    assert f"train {experiment}" in capsys.readouterr().out
 
 
 # A command that waits, and on its way out is sent the same signal again, as `timeout` does.
