@@ -5,7 +5,7 @@ shows, that batch normalization allows much higher learning rates, can be seen i
 network of a few layers. Everything here but the question is our choice.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,11 +15,11 @@ from bn.data import ImageDataset, cifar10
 from bn.experiments.device import best_device
 from bn.experiments.images import Colours, Images
 from bn.experiments.protocol import Protocol
-from bn.experiments.record import best_config, load_sweep
+from bn.experiments.record import best_rates
 from bn.experiments.torch_networks import cifar_network
 from bn.experiments.torch_training import Recipe, TorchLearner
 from bn.experiments.training import History
-from bn.experiments.trial import Curve, Final, Settings, Trial
+from bn.experiments.trial import Curve, Final, Settings, Trial, of_length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,8 +195,7 @@ def arms(study: str, epochs: float | None = None) -> dict[str, Config]:
             for lr in RATES
         }
     elif study == "cifar-rates":
-        sweep = load_sweep("cifar", arms("cifar-sweep"))
-        best = {kind: best_config(sweep, f"{kind}-", "held_out_accuracy")["lr"] for kind in kinds}
+        best = best_rates("cifar", arms("cifar-sweep"), kinds)
         chosen = {
             f"{kind}{name}": Config(batch_norm=kinds[kind], lr=times * best[kind])
             for times, name in ((1, ""), (FASTER, f"-{FASTER}x"))
@@ -204,9 +203,7 @@ def arms(study: str, epochs: float | None = None) -> dict[str, Config]:
         }
     else:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
-    if epochs is None:
-        return chosen
-    return {arm: replace(config, epochs=epochs) for arm, config in chosen.items()}
+    return of_length(chosen, epochs=epochs)
 
 
 def protocol(study: str) -> Protocol:

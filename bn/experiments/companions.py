@@ -15,10 +15,10 @@ from bn.data import ImageDataset
 from bn.experiments import mnist as paper
 from bn.experiments.estimates import Values, around_last_linear, skewness_and_kurtosis
 from bn.experiments.protocol import Protocol
+from bn.experiments.statistics import put_statistics, running_statistics
 from bn.experiments.training import History
 from bn.experiments.trial import Curve, Final
 from bn.layers import Sequential
-from bn.reference import BatchNorm
 
 #: Sizes of the mini-batches, the example itself included; 60 is the one trained with.
 SIZES = (4, 16, 60)
@@ -193,8 +193,7 @@ def outputs(
     network is left in inference mode, its running statistics as they are. Images that do not fill
     a mini-batch are left out of that order.
     """
-    norms = [layer for layer in network.layers if isinstance(layer, BatchNorm)]
-    kept = [(norm.running_mean.copy(), norm.running_var.copy()) for norm in norms]
+    kept = running_statistics(network)
     network.train(True)
     usual = network.forward(images).argmax(axis=1)
     probability = np.full((orders, len(images)), np.nan)
@@ -209,9 +208,7 @@ def outputs(
             e = np.exp(scores - scores.max(axis=1, keepdims=True))
             right = np.take_along_axis(e, labels[batch, None].astype(int), axis=1)[:, 0]
             probability[i, batch] = right / e.sum(axis=1)
-    network.train(False)
-    for norm, (mean, var) in zip(norms, kept, strict=True):
-        norm.running_mean, norm.running_var = mean, var
+    put_statistics(network, *kept)
     several = np.isfinite(probability).sum(axis=0) > 1
     spread = np.nanvar(probability[:, several], axis=0, ddof=1)
     return other / seen, float(np.sqrt(spread.mean()))

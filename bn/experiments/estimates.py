@@ -11,7 +11,7 @@ does not hold: with the layers below in training mode, and in a convolutional ne
 values of one image are not independent.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from bn.experiments import mnist as paper
 from bn.experiments.networks import use_population_statistics
 from bn.experiments.protocol import Protocol
 from bn.experiments.training import History
-from bn.experiments.trial import Curve, Final, Settings, Trial
+from bn.experiments.trial import Curve, Final, Settings, Trial, of_length
 from bn.layers import Sequential
 from bn.reference import batch_norm_forward
 
@@ -378,9 +378,7 @@ def arms(study: str, steps: int | None = None) -> dict[str, Any]:
         }
     else:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
-    if steps is None:
-        return chosen
-    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+    return of_length(chosen, steps=steps)
 
 
 def protocol(study: str) -> Protocol:

@@ -187,17 +187,17 @@ class DepthTrial(MnistTrial):
     config: Any
 
     def __init__(self, config: DepthConfig, seed: int, data: ImageDataset) -> None:
-        self.settings, self.seed = config, seed
+        self.seed = seed
         super().__init__(config, seed, data)  # type: ignore[arg-type]
         self.steps = 0
 
     def build(self, rng: np.random.Generator) -> Sequential:
         """Build the network; equal generators give every kind the same weights."""
-        return build(self.settings, rng)
+        return build(self.config, rng)
 
     def finish(self, history: History) -> tuple[Curve, Final]:
         """Measure."""
-        x = self.train_x[: self.settings.images].astype(np.float64)
+        x = self.train_x[: self.config.images].astype(np.float64)
         network = self.learner.network
         every = blocks(network, x)
         gradient = gradient_down(network, x, np.random.default_rng([self.seed, 2]))
@@ -270,7 +270,7 @@ class TrainingTrial(RatesTrial):
     def evaluate(self, step: int, loss: float) -> dict[str, Any]:
         """Return the summaries of all layers; with them the figures, at the end."""
         found = dict(super().evaluate(step, loss))
-        every = blocks(self.learner.network, self.other_x[: self.settings.images])
+        every = blocks(self.learner.network, self.other_x[: self.config.images])
         for k in range(1, len(every)):
             matrices = layer_jacobians(every[k - 1], every[k], EXAMPLES)
             values = summary(np.linalg.svd(matrices, compute_uv=False))

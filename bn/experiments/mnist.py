@@ -22,7 +22,7 @@ from bn.experiments.numpy_training import NumpyLearner
 from bn.experiments.protocol import Protocol
 from bn.experiments.record import best_config, load_sweep
 from bn.experiments.training import History
-from bn.experiments.trial import Curve, Final, Settings, Trial
+from bn.experiments.trial import Curve, Final, Settings, Trial, of_length
 from bn.layers import Sequential, softmax_cross_entropy
 
 PERCENTILES = (15, 50, 85)
@@ -358,9 +358,7 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
         }
     else:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
-    if steps is None:
-        return chosen
-    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+    return of_length(chosen, steps=steps)
 
 
 def protocol(study: str) -> Protocol:

@@ -20,12 +20,11 @@ from torch.nn.functional import batch_norm, cross_entropy
 
 from bn.data import ImageDataset
 from bn.experiments import variants
-from bn.experiments.images import Batch, Images
+from bn.experiments.images import Images
 from bn.experiments.protocol import Protocol
-from bn.experiments.record import best_config, load_sweep
-from bn.experiments.torch_training import TorchLearner
+from bn.experiments.record import best_rates
 from bn.experiments.training import History
-from bn.experiments.trial import Curve, Final
+from bn.experiments.trial import Curve, Final, of_length
 from bn.experiments.variants import loss_and_accuracy
 
 #: Evaluations of a run.
@@ -59,8 +58,7 @@ class Config(variants.Config):
 
     def begin(self, seed: int, data: ImageDataset) -> "NoiseTrial":
         """Return the run, with its network as it starts."""
-        data = variants.first_images(data, self.images + self.held_out)
-        return NoiseTrial(self, seed, halved(data))
+        return NoiseTrial(self, seed, halved(self.chosen(data)))
 
 
 def halved(data: ImageDataset) -> ImageDataset:
@@ -190,16 +188,6 @@ def loss_and_accuracy_of(scores: torch.Tensor, labels: torch.Tensor) -> tuple[fl
     return float(cross_entropy(scores, labels)), float(right)
 
 
-class SeededLearner(TorchLearner):
-    """A learner whose dropout, too, depends on the seed and the step only."""
-
-    def batches(self, done: int, steps: int) -> Iterator[Batch]:
-        """Yield the mini-batches, and before each set torch's random numbers."""
-        for step, batch in enumerate(super().batches(done, steps), start=done):
-            torch.manual_seed(1_000_003 * self.seed + step)
-            yield batch
-
-
 # paper: s34-noise
 class NoiseTrial(variants.VariantTrial):
     """One run, on the CPU.
@@ -221,14 +209,9 @@ class NoiseTrial(variants.VariantTrial):
     def __init__(self, config: Config, seed: int, data: ImageDataset) -> None:
         cpu = torch.device("cpu")
         super().__init__(config, seed, data, device=cpu, precision="float32")
-        made = self.learner
-        self.learner = SeededLearner(
-            made.network, made.images, config, seed=seed, precision=made.precision
-        )
-        epochs, per_epoch = config.passes(len(self.learner.images))
-        self.per_epoch = per_epoch
+        epochs, self.per_epoch = config.passes(len(self.learner.images))
         parts = min(EVALUATIONS, epochs)
-        self.evaluate_at = [per_epoch * (epochs * i // parts) for i in range(1, parts + 1)]
+        self.evaluate_at = [self.per_epoch * (epochs * i // parts) for i in range(1, parts + 1)]
 
     def build(self, generator: torch.Generator, data: ImageDataset) -> nn.Module:
         """Build the network; equal generators give every kind the same weights."""
@@ -333,8 +316,7 @@ def arms(study: str, epochs: float | None = None) -> dict[str, Config]:
             for lr in RATES[name]
         }
     else:
-        sweep = load_sweep("noise", arms("noise-sweep"))
-        best = {name: best_config(sweep, f"{name}-", "held_out_accuracy")["lr"] for name in kinds}
+        best = best_rates("noise", arms("noise-sweep"), kinds)
         if study == "noise-groups":
             chosen = {f"group{size}": kind("bn", lr=best["bn"], group=size) for size in GROUPS}
         else:
@@ -343,9 +325,7 @@ def arms(study: str, epochs: float | None = None) -> dict[str, Config]:
                 for dropout in DROPOUT
                 for name in kinds
             }
-    if epochs is None:
-        return chosen
-    return {arm: replace(config, epochs=epochs) for arm, config in chosen.items()}
+    return of_length(chosen, epochs=epochs)
 
 
 def protocol(study: str) -> Protocol:

@@ -13,18 +13,18 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from bn.data import ImageDataset, mnist
 from bn.experiments import mnist as paper
-from bn.experiments.mnist import accuracy_of, loss_of
+from bn.experiments.mnist import loss_of
 from bn.experiments.normalize import Normalize, ScaleShift
 from bn.experiments.protocol import Protocol
-from bn.experiments.record import best_config, load_sweep
+from bn.experiments.record import best_rates
 from bn.experiments.training import History
-from bn.experiments.trial import Curve, Final
+from bn.experiments.trial import Curve, Final, of_length
 from bn.layers import Linear, ReLU, Sequential, Sigmoid
 from bn.layers.dense import Array, Layer, Parameterless
 
@@ -133,7 +133,7 @@ def images(*, binarize: bool) -> ImageDataset:
 def batch_norm(features: int, eps: float) -> list[Layer]:
     """Return batch normalization as two layers: in runs this short they take a third of the time.
 
-    Their statistics at inference are those of :func:`finals`.
+    Their statistics at inference are those of :class:`ShortTrial`.
     """
     return [Normalize(scale=True, through=True, eps=eps), ScaleShift(features)]
 
@@ -162,51 +162,48 @@ def build(config: Config, rng: np.random.Generator, seed: int = 0) -> Sequential
     return Sequential(layers)
 
 
-# paper: s32-before-nonlinearity
-class OrderTrial(paper.MnistTrial):
-    """One run. It is evaluated once, at its end.
+class ShortTrial(paper.MnistTrial):
+    """A run on MNIST that is evaluated once, at its end.
 
-    `training_loss` is that of the first :data:`LOOKED_AT` images trained on, and like the
+    The statistics of batch normalization are then those of the first :data:`LOOKED_AT` images
+    trained on, in training mode. `training_loss` is that of the same images, and like the
     accuracy in inference mode, without dropout; `loss`, the mean of the last steps, is not.
     """
+
+    def __init__(self, config: paper.Config, seed: int, data: ImageDataset) -> None:
+        super().__init__(config, seed, data)
+        self.evaluate_at = sorted({min(100, self.steps), self.steps})
+
+    def finish(self, history: History) -> tuple[Curve, Final]:
+        """Return two losses, and the figures after training; None if the run diverged."""
+        losses = history.column("loss")
+        measured = "held_out_accuracy" if self.config.held_out else "test_accuracy"
+        final: Final = {measured: None, "training_loss": None}
+        if not history.diverged:
+            network = self.learner.network
+            some, labels = self.train_x[:LOOKED_AT], self.train_labels[:LOOKED_AT]
+            network.train(True)
+            network.forward(some.astype(np.float32))
+            final["training_loss"] = loss_of(network, some, labels)  # in inference mode
+            final[measured] = self.accuracy()
+        final |= {"steps_done": history.steps, "diverged": float(history.diverged)}
+        final["loss"] = None if history.diverged else losses[-1]
+        return {"step": history.column("step"), "loss": losses}, final
+
+
+# paper: s32-before-nonlinearity
+class OrderTrial(ShortTrial):
+    """One run."""
 
     config: Config
 
     def __init__(self, config: Config, seed: int, data: ImageDataset) -> None:
         self.seed = seed
         super().__init__(config, seed, data)
-        self.evaluate_at = sorted({min(100, self.steps), self.steps})
 
     def build(self, rng: np.random.Generator) -> Sequential:
         """Build the network."""
         return build(self.config, rng, self.seed)
-
-    def finish(self, history: History) -> tuple[Curve, Final]:
-        """Return two losses, and the figures after training."""
-        losses = history.column("loss")
-        final = finals(self, history)
-        final["loss"] = None if history.diverged else losses[-1]
-        return {"step": history.column("step"), "loss": losses}, final
-
-
-def finals(trial: paper.MnistTrial, history: History) -> Final:
-    """Return accuracy and training loss after training; None if the run diverged.
-
-    The statistics of batch normalization are those of the first :data:`LOOKED_AT` images trained
-    on, in training mode.
-    """
-    measured = "held_out_accuracy" if trial.config.held_out else "test_accuracy"
-    final: Final = {measured: None, "training_loss": None}
-    if not history.diverged:
-        network = trial.learner.network
-        some, labels = trial.train_x[:LOOKED_AT], trial.train_labels[:LOOKED_AT]
-        network.train(True)
-        network.forward(some.astype(np.float32))
-        network.train(False)
-        final["training_loss"] = loss_of(network, some, labels)
-        final[measured] = accuracy_of(network, trial.other_x, trial.labels)
-    final |= {"steps_done": history.steps, "diverged": float(history.diverged)}
-    return final
 
 
 #: Of the studies of one nonlinearity, which cross these with all places.
@@ -247,11 +244,8 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
             for lr in SWEEP_RATES
         }
     elif study == "order-best":
-        sweep = load_sweep("order", arms("order-sweep"))
-        best: dict[str, Any] = {
-            arm: best_config(sweep, f"{arm}-", "held_out_accuracy") for arm in nine
-        }
-        chosen = {arm: replace(config, lr=best[arm]["lr"]) for arm, config in nine.items()}
+        best = best_rates("order", arms("order-sweep"), nine)
+        chosen = {arm: replace(config, lr=best[arm]) for arm, config in nine.items()}
     elif study in STUDIES:
         kinds = {arm: config for arm, config in nine.items() if arm.split("-")[0] in study}
         chosen = {
@@ -262,9 +256,7 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
         }
     else:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
-    if steps is None:
-        return chosen
-    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+    return of_length(chosen, steps=steps)
 
 
 def protocol(study: str) -> Protocol:

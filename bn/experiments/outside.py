@@ -20,7 +20,7 @@ from bn.experiments.normalize import THROUGH, Normalize, ScaleShift, Through
 from bn.experiments.numpy_training import NumpyLearner
 from bn.experiments.protocol import Protocol
 from bn.experiments.training import History
-from bn.experiments.trial import Curve, Final, Settings, Trial
+from bn.experiments.trial import Curve, Final, Settings, Trial, of_length
 from bn.layers import Linear, ReLU, Sequential, Sigmoid
 from bn.layers.dense import Layer
 
@@ -223,9 +223,7 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
         chosen = settings()
     else:
         chosen = compared(study)
-    if steps is None:
-        return chosen
-    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+    return of_length(chosen, steps=steps)
 
 
 def which() -> dict[str, Config]:

@@ -7,17 +7,16 @@ treat the inputs; all settings here are our choice.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from bn.data import ImageDataset
 from bn.experiments import mnist as paper
-from bn.experiments.order import batch_norm, finals, images
+from bn.experiments.order import ShortTrial, batch_norm, images
 from bn.experiments.protocol import Protocol
-from bn.experiments.record import best_config, load_sweep
-from bn.experiments.training import History
-from bn.experiments.trial import Curve, Final
+from bn.experiments.record import best_rates
+from bn.experiments.trial import of_length
 from bn.layers import Linear, ReLU, Sequential
 from bn.layers.dense import Array, Layer, Parameterless
 
@@ -116,25 +115,14 @@ def first_layers(inputs: Inputs, eps: float) -> list[Layer]:
     return batch_norm(PIXELS, eps) if inputs == "pixel" else []
 
 
-class PixelsTrial(paper.MnistTrial):
-    """One run. It is evaluated once, at its end, as :class:`bn.experiments.order.OrderTrial`."""
+class PixelsTrial(ShortTrial):
+    """One run."""
 
     config: Config
-
-    def __init__(self, config: Config, seed: int, data: ImageDataset) -> None:
-        super().__init__(config, seed, data)
-        self.evaluate_at = sorted({min(100, self.steps), self.steps})
 
     def build(self, rng: np.random.Generator) -> Sequential:
         """Build the network."""
         return build(self.config, rng)
-
-    def finish(self, history: History) -> tuple[Curve, Final]:
-        """Return two losses, and the figures after training."""
-        losses = history.column("loss")
-        final = finals(self, history)
-        final["loss"] = None if history.diverged else losses[-1]
-        return {"step": history.column("step"), "loss": losses}, final
 
 
 def build(config: Config, rng: np.random.Generator) -> Sequential:
@@ -180,16 +168,11 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
             for lr in (RATES if arm in ("raw-plain", "units-plain") else RATES[4:])
         }
     elif study == "pixels-best":
-        sweep = load_sweep("pixels", arms("pixels-sweep"))
-        best: dict[str, Any] = {
-            arm: best_config(sweep, f"{arm}-", "held_out_accuracy") for arm in kinds
-        }
-        chosen = {arm: replace(config, lr=best[arm]["lr"]) for arm, config in kinds.items()}
+        best = best_rates("pixels", arms("pixels-sweep"), kinds)
+        chosen = {arm: replace(config, lr=best[arm]) for arm, config in kinds.items()}
     else:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
-    if steps is None:
-        return chosen
-    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+    return of_length(chosen, steps=steps)
 
 
 def protocol(study: str) -> Protocol:

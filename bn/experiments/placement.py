@@ -16,9 +16,9 @@ from bn.data import ImageDataset
 from bn.experiments import variants
 from bn.experiments.estimates import skewness_and_kurtosis
 from bn.experiments.protocol import Protocol
-from bn.experiments.record import best_config, load_sweep
+from bn.experiments.record import best_rates
 from bn.experiments.training import History
-from bn.experiments.trial import Curve, Final
+from bn.experiments.trial import Curve, Final, of_length
 from bn.experiments.variants import Norm
 
 #: Images whose values are looked at for their shape.
@@ -79,9 +79,7 @@ class Config(variants.Config):
 
     def begin(self, seed: int, data: ImageDataset) -> "PlacementTrial":
         """Return the run, with its network as it starts."""
-        if self.images:
-            data = variants.first_images(data, self.images + self.held_out)
-        return PlacementTrial(self, seed, data)
+        return PlacementTrial(self, seed, self.chosen(data))
 
 
 # paper: s32-before-nonlinearity, s32-maps
@@ -184,11 +182,8 @@ def arms(study: str, epochs: int | None = None) -> dict[str, Config]:
             for lr in RATES
         }
     elif study == "placement-best":
-        sweep = load_sweep("placement", arms("placement-sweep"))
-        best: dict[str, Any] = {
-            arm: best_config(sweep, f"{arm}-", "held_out_accuracy") for arm in three
-        }
-        chosen = {arm: replace(config, lr=best[arm]["lr"]) for arm, config in three.items()}
+        best = best_rates("placement", arms("placement-sweep"), three)
+        chosen = {arm: replace(config, lr=best[arm]) for arm, config in three.items()}
     elif study == "placement-positions":
         chosen = {
             f"{name}-lr{lr:g}": replace(
@@ -199,9 +194,7 @@ def arms(study: str, epochs: int | None = None) -> dict[str, Config]:
         }
     else:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
-    if epochs is None:
-        return chosen
-    return {arm: replace(config, epochs=epochs) for arm, config in chosen.items()}
+    return of_length(chosen, epochs=epochs)
 
 
 def protocol(study: str) -> Protocol:

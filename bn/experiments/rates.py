@@ -22,7 +22,7 @@ from bn.experiments.mnist import MnistTrial, loss_of
 from bn.experiments.protocol import Protocol
 from bn.experiments.record import best_config, load_sweep
 from bn.experiments.training import History
-from bn.experiments.trial import Curve, Final, Settings
+from bn.experiments.trial import Curve, Final, Settings, of_length
 from bn.layers import SGD, Linear, ReLU, Sequential, Sigmoid, softmax_cross_entropy
 from bn.layers.dense import Array, Layer
 from bn.reference import BatchNorm
@@ -282,7 +282,6 @@ class RatesTrial(MnistTrial):
     config: Any
 
     def __init__(self, config: Config, seed: int, data: ImageDataset) -> None:
-        self.settings: Any = config
         super().__init__(config, seed, data)  # type: ignore[arg-type]
         self.steps = config.steps + config.then_steps
         self.optimizer = DecaySGD(
@@ -300,14 +299,14 @@ class RatesTrial(MnistTrial):
 
     def build(self, rng: np.random.Generator) -> Sequential:
         """Build the network; equal generators give every kind the same weights."""
-        return build(self.settings, rng)
+        return build(self.config, rng)
 
     def evaluate(self, step: int, loss: float) -> dict[str, Any]:
         """Return what the curve holds; at the end of the first phase, measure and go on."""
-        found = self.watched() if self.settings.watch else {}
-        if step == self.settings.steps:
+        found = self.watched() if self.config.watch else {}
+        if step == self.config.steps:
             self.first_phase = self.figures(loss)
-            self.optimizer.rate = self.optimizer.other_rate = self.settings.then_lr
+            self.optimizer.rate = self.optimizer.other_rate = self.config.then_lr
         return found
 
     def watched(self) -> dict[str, float | None]:
@@ -351,11 +350,11 @@ class RatesTrial(MnistTrial):
     @property
     def measured(self) -> str:
         """The name of the accuracy."""
-        return "held_out_accuracy" if self.settings.held_out else "test_accuracy"
+        return "held_out_accuracy" if self.config.held_out else "test_accuracy"
 
     def finish(self, history: History) -> tuple[Curve, Final]:
         """Return the curve, and the figures after each phase."""
-        config = self.settings
+        config = self.config
         names = ["step", "loss"]
         if config.watch:
             kinds = itertools.product(("norm", "turn", "cosine"), range(1, config.depth + 1))
@@ -377,7 +376,7 @@ class RatesTrial(MnistTrial):
 
     def of_filters(self, history: History) -> Final:
         """Return lengths and angles at the end, and how far a length is off Pythagoras' sum."""
-        config, last = self.settings, history.rows[-1]
+        config, last = self.config, history.rows[-1]
         final: Final = {}
         steady = steady_angle(config.lr, config.decay)
         for k, (name, weight) in enumerate(self.optimizer.hidden.items(), start=1):
@@ -480,9 +479,7 @@ def arms(study: str, steps: int | None = None) -> dict[str, Config]:
         }
     else:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
-    if steps is None:
-        return chosen
-    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+    return of_length(chosen, steps=steps)
 
 
 def _sweep(nonlinearity: Nonlinearity) -> dict[str, Config]:

@@ -14,7 +14,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -359,6 +359,25 @@ def best_config(runs: list[Run], prefix: str, key: str, *, lowest: bool = False)
         raise RecordError(f"no run of an arm {prefix!r}..; known: {sorted({r.arm for r in runs})}")
     best = min if lowest else max
     return configs[best(values, key=lambda arm: float(np.mean(values[arm])))]
+
+
+def best_rates(experiment: str, arms: Collection[str], kinds: Iterable[str]) -> dict[str, float]:
+    """Return, for each kind of network, the rate with the highest accuracy on held-out images.
+
+    Parameters
+    ----------
+    experiment : str
+    arms : collection of str
+        All arms of its sweep, named by the kind, a hyphen, and more.
+    kinds : iterable of str
+
+    Raises
+    ------
+    RecordError
+        As :func:`load_sweep` and :func:`best_config`.
+    """
+    sweep = load_sweep(experiment, arms)
+    return {kind: best_config(sweep, f"{kind}-", "held_out_accuracy")["lr"] for kind in kinds}
 
 
 def provenance() -> dict[str, str]:

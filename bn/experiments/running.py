@@ -7,7 +7,7 @@ training, by several estimators, from shuffled mini-batches and from ones that a
 class. A third study, ``running-causes``, is that of :mod:`bn.experiments.causes`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from bn.experiments.statistics import (
     statistics_of,
 )
 from bn.experiments.training import History
-from bn.experiments.trial import Curve, Final
+from bn.experiments.trial import Curve, Final, of_length
 from bn.reference import population_statistics
 
 #: Numbers of mini-batches that the statistics are recomputed from.
@@ -268,9 +268,7 @@ def arms(study: str, steps: int | None = None) -> dict[str, Any]:
         chosen = {**causes.arms()}
     else:
         raise ValueError(f"study is {study!r}, expected one of {', '.join(STUDIES)}")
-    if steps is None:
-        return chosen
-    return {arm: replace(config, steps=steps) for arm, config in chosen.items()}
+    return of_length(chosen, steps=steps)
 
 
 def protocol(study: str) -> Protocol:

@@ -69,7 +69,8 @@ class Recipe:
 class TorchLearner(Learner):
     """A ``torch.nn.Module`` trained by a :class:`Recipe`; it can be resumed.
 
-    The random numbers of an epoch depend on the seed and the epoch only.
+    The random numbers of an epoch depend on the seed and the epoch only, and those of a step,
+    which torch draws for dropout, on the seed and the step.
 
     Parameters
     ----------
@@ -120,8 +121,12 @@ class TorchLearner(Learner):
         first, begun = divmod(done, self.per_epoch)
         for epoch in itertools.count(first):
             rng = np.random.default_rng([self.seed, 1, epoch])
+            skipped = begun if epoch == first else 0
             batches = self.images.shuffled(self.recipe.batch_size, rng)
-            yield from islice(batches, begun if epoch == first else 0, self.per_epoch)
+            for step, batch in enumerate(islice(batches, skipped, self.per_epoch), start=skipped):
+                # of dropout: it, too, is that of an uninterrupted training
+                torch.manual_seed(1_000_003 * self.seed + epoch * self.per_epoch + step)
+                yield batch
 
     def step(self, batch: Batch) -> torch.Tensor:
         """Do one step and return its loss, which has not been read."""

@@ -8,8 +8,8 @@ going on after an interruption are here, once for all of them.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 from bn.data import ImageDataset
@@ -22,7 +22,7 @@ Curve = dict[str, list[float | None]]
 Final = dict[str, float | None]
 
 
-class Trial:
+class Trial(ABC):
     """One run: what is trained, when it is evaluated, and what is measured.
 
     Attributes
@@ -45,9 +45,9 @@ class Trial:
         """Return what is measured after a step, by name; the network is in inference mode."""
         return {}
 
+    @abstractmethod
     def finish(self, history: History) -> tuple[Curve, Final]:
         """Return the curve and the final figures of the record."""
-        raise NotImplementedError
 
 
 class Settings(ABC):
@@ -60,6 +60,12 @@ class Settings(ABC):
     @abstractmethod
     def begin(self, seed: int, data: ImageDataset) -> Trial:
         """Return the run that is to be made, with its network as it starts."""
+
+
+def of_length(arms: Mapping[str, Any], **length: float | None) -> dict[str, Any]:
+    """Return arms with another length of training, such as ``steps=100``; None leaves theirs."""
+    given = {name: value for name, value in length.items() if value is not None}
+    return {arm: replace(config, **given) for arm, config in arms.items()}
 
 
 def run(

@@ -52,9 +52,11 @@ class Config(cifar.Config):
 
     def begin(self, seed: int, data: ImageDataset) -> "VariantTrial":
         """Return the run, with its network as it starts."""
-        if self.images:
-            data = first_images(data, self.images + self.held_out)
-        return VariantTrial(self, seed, data)
+        return VariantTrial(self, seed, self.chosen(data))
+
+    def chosen(self, data: ImageDataset) -> ImageDataset:
+        """Return the data with the training images that are trained on or held out."""
+        return first_images(data, self.images + self.held_out) if self.images else data
 
 
 class VariantTrial(cifar.CifarTrial):

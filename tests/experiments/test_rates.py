@@ -211,7 +211,7 @@ def test_the_second_phase_has_its_rate(data):
     optimizer = trial.learner.optimizer
     assert (optimizer.rate, optimizer.other_rate) == (0.5, 0.3)
     trial.learner.step((data.train_images[:30].reshape(30, -1), data.train_labels[:30]))
-    trial.evaluate(trial.settings.steps, 1.0)
+    trial.evaluate(trial.config.steps, 1.0)
     assert (optimizer.rate, optimizer.other_rate) == (0.02, 0.02)
 
 
