@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from bn.experiments.statistics import batch_norms, put_statistics, statistics_of
 from bn.layers import Linear, Sequential, Sigmoid
 from bn.layers.dense import Array, Layer
 from bn.reference import BatchNorm, population_statistics
@@ -77,17 +78,8 @@ def use_population_statistics(network: Sequential, batches: list[Array]) -> None
     batches : list of array
         Training mini-batches of equal size, processed with their own statistics.
     """
-    norms = [layer for layer in network.layers if isinstance(layer, BatchNorm)]
-    means: list[list[Array]] = [[] for _ in norms]
-    variances: list[list[Array]] = [[] for _ in norms]
-    network.train(True)
-    for x in batches if norms else []:
-        network.forward(x)
-        for norm, of_mean, of_var in zip(norms, means, variances, strict=True):
-            assert norm.cache is not None  # it has just seen a training batch
-            of_mean.append(norm.cache.mean)
-            of_var.append(norm.cache.var)
-    for norm, of_mean, of_var in zip(norms, means, variances, strict=True):
-        estimate = population_statistics(of_mean, of_var, m=len(batches[0]))
-        norm.running_mean, norm.running_var = estimate
+    if batch_norms(network):
+        means, variances = statistics_of(network, batches)
+        mean, var = population_statistics(means, variances, m=len(batches[0]))
+        put_statistics(network, mean, var)
     network.train(False)

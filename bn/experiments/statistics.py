@@ -48,12 +48,14 @@ def statistics_of(network: Sequential, batches: list[Values]) -> tuple[Values, V
 
     The network's running statistics move; it is left in training mode.
     """
+    # [collect]
     network.train(True)
     found = []
     for x in batches:
         network.forward(x)
         found.append(batch_statistics(network)[:2])
     means, variances = zip(*found, strict=True)
+    # [/collect]
     return np.array(means), np.array(variances)
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from bn.data import ImageDataset
 from bn.experiments import checkpoint, cifar, device, torch_training
 from bn.experiments.checkpoint import CheckpointError
 from bn.experiments.cifar import FASTER, RATES, CifarTrial, Config, arms
@@ -34,25 +33,8 @@ def settled(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def data(rng):
-    """Four classes, each a fixed random picture of 8×8 pixels with noise on it."""
-    pictures = rng.integers(60, 196, (4, 3, 8, 8))
-
-    def draw(n):
-        labels = (np.arange(n) % 4).astype(np.uint8)
-        noisy = pictures[labels] + rng.integers(-20, 21, (n, 3, 8, 8))
-        return noisy.astype(np.uint8), labels
-
-    train_images, train_labels = draw(160)
-    test_images, test_labels = draw(80)
-    return ImageDataset(
-        name="made up",
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        classes=tuple("abcd"),
-    )
+def data(photographs):
+    return photographs(8)
 
 
 SHORT = Config(batch_norm=True, lr=0.05, epochs=3, batch_size=16, shift=1)

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from bn.data import ImageDataset
 from bn.experiments import companions as experiment
 from bn.experiments import record
 from bn.experiments.companions import (
@@ -75,22 +74,6 @@ def test_following_is_what_one_example_does_in_the_layer(rng):
     mine = among(x[7], drawn.mean(axis=1), drawn.var(axis=1), 10).std(axis=0)
     np.testing.assert_allclose(mine, by_layer, rtol=0.12)
     assert z.shape == x.shape
-
-
-@pytest.fixture
-def data(rng):
-    """Ten classes, each a fixed random picture with a tenth of its pixels flipped."""
-    pictures = rng.integers(0, 2, (10, 28, 28))
-    labels = np.arange(300) % 10
-    images = (pictures[labels] ^ (rng.random((300, 28, 28)) < 0.1)).astype(np.uint8)
-    return ImageDataset(
-        name="made up",
-        train_images=images,
-        train_labels=labels.astype(np.uint8),
-        test_images=images[:100],
-        test_labels=labels[:100].astype(np.uint8),
-        classes=tuple("0123456789"),
-    )
 
 
 SHORT = Config(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from bn.__main__ import main
-from bn.data import ImageDataset
 from bn.experiments import drift as experiment
 from bn.experiments import trial
 from bn.experiments.drift import Config, arms
@@ -132,22 +131,6 @@ def test_the_typical_unit_is_the_one_whose_drift_ranks_in_the_middle(rng):
     assert track.final()["drift"] == pytest.approx(1.0, rel=0.1)
     track.add(3 * x)
     assert track.final()["wander"] == pytest.approx(1.0, rel=0.2)  # and not over the spread
-
-
-@pytest.fixture
-def data(rng):
-    """Ten classes, each a fixed random picture with a tenth of its pixels flipped."""
-    pictures = rng.integers(0, 2, (10, 28, 28))
-    labels = np.arange(300) % 10
-    images = (pictures[labels] ^ (rng.random((300, 28, 28)) < 0.1)).astype(np.uint8)
-    return ImageDataset(
-        name="made up",
-        train_images=images,
-        train_labels=labels.astype(np.uint8),
-        test_images=images[:100],
-        test_labels=labels[:100].astype(np.uint8),
-        classes=tuple("0123456789"),
-    )
 
 
 SHORT = Config(batch_norm=True, steps=50, every=20, images=60, batch_size=30, hidden=20, lr=0.5)

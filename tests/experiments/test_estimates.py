@@ -130,22 +130,6 @@ def test_one_example_among_some_others(rng):
     np.testing.assert_allclose(x_hat.mean(axis=0), expected, atol=0.05)
 
 
-@pytest.fixture
-def data(rng):
-    """Ten classes, each a fixed random picture with a tenth of its pixels flipped."""
-    pictures = rng.integers(0, 2, (10, 28, 28))
-    labels = np.arange(300) % 10
-    images = (pictures[labels] ^ (rng.random((300, 28, 28)) < 0.1)).astype(np.uint8)
-    return ImageDataset(
-        name="made up",
-        train_images=images,
-        train_labels=labels.astype(np.uint8),
-        test_images=images[:100],
-        test_labels=labels[:100].astype(np.uint8),
-        classes=tuple("0123456789"),
-    )
-
-
 SHORT = Config(steps=40, batch_size=30, hidden=20, lr=0.5, batches=50)
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from bn.data import ImageDataset
 from bn.experiments import jacobian, record
 from bn.experiments.jacobian import (
     DepthConfig,
@@ -25,22 +24,6 @@ from bn.layers import Linear, Sequential
 from bn.reference import BatchNorm, batch_norm_forward
 
 SMALL = Config(hidden=7, depth=3, eps=0.0)
-
-
-@pytest.fixture
-def data(rng):
-    """Ten classes, each a fixed random picture with a tenth of its pixels flipped."""
-    pictures = rng.integers(0, 2, (10, 28, 28))
-    labels = np.arange(300) % 10
-    images = (pictures[labels] ^ (rng.random((300, 28, 28)) < 0.1)).astype(np.uint8)
-    return ImageDataset(
-        name="made up",
-        train_images=images,
-        train_labels=labels.astype(np.uint8),
-        test_images=images[:100],
-        test_labels=labels[:100].astype(np.uint8),
-        classes=tuple("0123456789"),
-    )
 
 
 def learned(config, rng):

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from bn.data import ImageDataset
 from bn.experiments import noise, record
 from bn.experiments.images import Colours, Images
 from bn.experiments.noise import (
@@ -85,25 +84,8 @@ def test_groups_that_are_not_whole_are_refused():
 
 
 @pytest.fixture
-def data(rng):
-    """Four classes, each a fixed random picture of 16×16 pixels with noise on it."""
-    pictures = rng.integers(60, 196, (4, 3, 16, 16))
-
-    def draw(n):
-        labels = (np.arange(n) % 4).astype(np.uint8)
-        noisy = pictures[labels] + rng.integers(-20, 21, (n, 3, 16, 16))
-        return noisy.astype(np.uint8), labels
-
-    train_images, train_labels = draw(160)
-    test_images, test_labels = draw(80)
-    return ImageDataset(
-        name="made up",
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        classes=tuple("abcd"),
-    )
+def data(photographs):
+    return photographs(16)
 
 
 SHORT = Config(batch_norm=True, lr=0.05, epochs=3, batch_size=16, images=96)

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from bn.data import ImageDataset
 from bn.experiments import rates, record
 from bn.experiments.rates import (
     Config,
@@ -25,29 +24,6 @@ from bn.experiments.rates import (
 from bn.experiments.trial import run
 from bn.layers import Linear, Sequential, softmax_cross_entropy
 from bn.reference import BatchNorm
-
-
-@pytest.fixture
-def data(rng):
-    """Ten classes, each a fixed random picture with a tenth of its pixels flipped."""
-    pictures = rng.integers(0, 2, (10, 28, 28))
-
-    def draw(n):
-        labels = np.arange(n) % 10
-        images = pictures[labels] ^ (rng.random((n, 28, 28)) < 0.1)
-        return images.astype(np.uint8), labels.astype(np.uint8)
-
-    train_images, train_labels = draw(300)
-    test_images, test_labels = draw(100)
-    return ImageDataset(
-        name="made up",
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        classes=tuple("0123456789"),
-    )
-
 
 SHORT = Config(steps=40, batch_size=30, hidden=20, lr=0.5)
 

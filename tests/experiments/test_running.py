@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from bn.__main__ import main
-from bn.data import ImageDataset
 from bn.experiments import record, running, trial
 from bn.experiments.causes import CausesConfig
 from bn.experiments.mnist import Config as Section41
@@ -28,19 +27,8 @@ from bn.reference import BatchNorm, population_statistics
 
 
 @pytest.fixture
-def data(rng):
-    """Ten classes, each a fixed random picture with a tenth of its pixels flipped."""
-    pictures = rng.integers(0, 2, (10, 28, 28))
-    labels = np.arange(600) % 10
-    images = (pictures[labels] ^ (rng.random((600, 28, 28)) < 0.1)).astype(np.uint8)
-    return ImageDataset(
-        name="made up",
-        train_images=images,
-        train_labels=labels.astype(np.uint8),
-        test_images=images[:200],
-        test_labels=labels[:200].astype(np.uint8),
-        classes=tuple("0123456789"),
-    )
+def data(digits):
+    return digits(600, 200)
 
 
 @pytest.fixture
